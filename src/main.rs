@@ -1,0 +1,2 @@
+//! The `nixlayer` program.
+fn main() {}
