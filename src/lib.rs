@@ -5,3 +5,8 @@
 //! ```text
 //! job payload + variables → Job → ImageSpec → store paths → Closure → LayerPlan → Layer… → Image → Published
 //! ```
+
+// Vocabulary: the words of the standards, as types. No files, no network, no clock.
+pub mod nix;
+pub mod oci;
+pub mod secret;

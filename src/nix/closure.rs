@@ -1,0 +1,89 @@
+//! Store paths together with everything they refer to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{NarHash, StorePath};
+
+/// What the store's database knows of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathInfo {
+    /// The path itself.
+    pub path: StorePath,
+    /// The SHA-256 of its NAR.
+    pub nar_hash: NarHash,
+    /// The length of its NAR in bytes.
+    pub nar_size: u64,
+    /// The paths whose hash parts occur in its contents; it may be one of them itself.
+    pub references: BTreeSet<StorePath>,
+}
+
+/// A set of store paths that holds every path its members refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closure {
+    infos: BTreeMap<StorePath, PathInfo>,
+}
+
+/// Why a set of paths is no closure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClosureError {
+    /// A path that is referred to is missing.
+    #[error("`{referrer}` refers to `{missing}`, which is not among the paths")]
+    Open {
+        /// The path with the reference.
+        referrer: StorePath,
+        /// What it refers to.
+        missing: StorePath,
+    },
+    /// One path came twice, with different facts.
+    #[error("`{0}` is described twice, differently")]
+    Contradiction(StorePath),
+}
+
+impl Closure {
+    /// The closure of these paths, in any order.
+    pub fn new(infos: impl IntoIterator<Item = PathInfo>) -> Result<Self, ClosureError> {
+        let mut known = BTreeMap::new();
+        for info in infos {
+            let path = info.path.clone();
+            if known.insert(path.clone(), info.clone()).is_some_and(|earlier| earlier != info) {
+                return Err(ClosureError::Contradiction(path));
+            }
+        }
+        for info in known.values() {
+            if let Some(missing) = info.references.iter().find(|path| !known.contains_key(*path)) {
+                return Err(ClosureError::Open { referrer: info.path.clone(), missing: missing.clone() });
+            }
+        }
+        Ok(Self { infos: known })
+    }
+
+    /// The paths with what is known of them, sorted by base name.
+    pub fn infos(&self) -> impl ExactSizeIterator<Item = &PathInfo> {
+        self.infos.values()
+    }
+
+    /// The paths, sorted by base name.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &StorePath> {
+        self.infos.keys()
+    }
+
+    /// What is known of `path`.
+    pub fn get(&self, path: &StorePath) -> Option<&PathInfo> {
+        self.infos.get(path)
+    }
+
+    /// How many paths there are.
+    pub fn len(&self) -> usize {
+        self.infos.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.infos.is_empty()
+    }
+
+    /// The NAR sizes of all paths together, in bytes.
+    pub fn nar_size(&self) -> u64 {
+        self.infos.values().map(|info| info.nar_size).sum()
+    }
+}

@@ -1,0 +1,15 @@
+//! OCI's vocabulary: digests, repositories, tags, descriptors, image configurations, manifests.
+//!
+//! The types follow the OCI image specification 1.1 and the distribution specification 1.1. They
+//! know neither Nix nor how bytes travel.
+
+mod descriptor;
+mod digest;
+pub mod image;
+pub mod media_type;
+pub mod reference;
+
+pub use descriptor::Descriptor;
+pub use digest::{DiffId, Digest, DigestError, Hasher};
+pub use image::{Image, ImageLayer, ImageSource, Platform};
+pub use reference::{Repository, Tag};
