@@ -10,3 +10,4 @@
 pub mod nix;
 pub mod oci;
 pub mod secret;
+pub mod yaml;
