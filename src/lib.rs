@@ -11,3 +11,6 @@ pub mod nix;
 pub mod oci;
 pub mod secret;
 pub mod yaml;
+
+// Transforms: pure functions over them.
+pub mod spec;

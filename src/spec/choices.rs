@@ -1,0 +1,112 @@
+//! The keys of a spec that choose one of a few things.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::yaml::{Error, Value};
+
+/// A ready-made part that most images need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preset {
+    /// `/tmp` and `/var/tmp`, writable by everybody.
+    Tmp,
+    /// `/usr/bin/env`.
+    UsrBinEnv,
+    /// `/bin/sh`.
+    BinSh,
+    /// The bundle of certificate authorities where programs look for it.
+    CaCertificates,
+    /// `/etc/passwd`, `/etc/group` and `/etc/nsswitch.conf` with `root` and `nobody`.
+    Nss,
+}
+
+/// The time that an image says it was created at. It changes no layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Created {
+    /// The time of the build.
+    Now,
+    /// The time of the commit that is built, so that building it again gives the same image.
+    #[default]
+    Commit,
+    /// 1970-01-01, as `dockerTools` sets it unless told otherwise.
+    Epoch,
+    /// A fixed time.
+    At(Timestamp),
+}
+
+/// How layers are compressed: gzip, at a level of 1 (fastest) to 12 (smallest).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    level: u8,
+}
+
+const PRESETS: &[(&str, Preset)] = &[
+    ("tmp", Preset::Tmp),
+    ("usr-bin-env", Preset::UsrBinEnv),
+    ("bin-sh", Preset::BinSh),
+    ("ca-certificates", Preset::CaCertificates),
+    ("nss", Preset::Nss),
+];
+
+pub(super) fn presets(value: &Value<'_>) -> Result<BTreeSet<Preset>, Error> {
+    value.list()?.iter().map(|preset| preset.word(PRESETS)).collect()
+}
+
+impl Created {
+    /// The time itself, for a build that started `now`, of a commit made at `commit`; a commit of which
+    /// that is not known counts as made in 1970.
+    pub fn resolve(self, now: Timestamp, commit: Option<Timestamp>) -> Timestamp {
+        match self {
+            Self::Now => now,
+            Self::Commit => commit.unwrap_or(Timestamp::UNIX_EPOCH),
+            Self::Epoch => Timestamp::UNIX_EPOCH,
+            Self::At(time) => time,
+        }
+    }
+
+    pub(super) fn read(value: &Value<'_>) -> Result<Self, Error> {
+        let text = value.text()?;
+        match text {
+            "now" => Ok(Self::Now),
+            "commit" => Ok(Self::Commit),
+            "epoch" => Ok(Self::Epoch),
+            _ => text.parse().map(Self::At).map_err(|_| {
+                value.error(
+                    format!("`{text}` is not a time with its zone"),
+                    "write `now`, `commit`, `epoch` or a time such as `2026-01-31T12:00:00Z`",
+                )
+            }),
+        }
+    }
+}
+
+impl Compression {
+    /// The level that `fast` stands for.
+    const FAST: Self = Self { level: 1 };
+
+    pub(super) fn read(value: &Value<'_>) -> Result<Self, Error> {
+        if value.is_integer() {
+            return Ok(Self { level: value.integer(1..=12)? });
+        }
+        value.word(&[("fast", Self::FAST), ("default", Self::default())]).map_err(|_| {
+            let text = value.text().unwrap_or("this");
+            value.error(
+                format!("`{text}` is not a compression: layers are compressed with gzip"),
+                "write a gzip level from 1 to 12, `fast` or `default`",
+            )
+        })
+    }
+
+    /// The gzip level.
+    pub fn level(self) -> u8 {
+        self.level
+    }
+}
+
+impl Default for Compression {
+    /// Level 6: smaller than zlib's own level 6, at more than its speed.
+    fn default() -> Self {
+        Self { level: 6 }
+    }
+}
