@@ -13,4 +13,5 @@ pub mod secret;
 pub mod yaml;
 
 // Transforms: pure functions over them.
+pub mod layer;
 pub mod spec;
