@@ -13,5 +13,6 @@ pub mod secret;
 pub mod yaml;
 
 // Transforms: pure functions over them.
+pub mod job;
 pub mod layer;
 pub mod spec;
