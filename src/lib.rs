@@ -16,3 +16,7 @@ pub mod yaml;
 pub mod job;
 pub mod layer;
 pub mod spec;
+
+// Edges: files, processes, network.
+pub mod folder;
+pub mod sandbox;
