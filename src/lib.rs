@@ -19,4 +19,6 @@ pub mod spec;
 
 // Edges: files, processes, network.
 pub mod folder;
+pub mod http;
+pub mod publish;
 pub mod sandbox;

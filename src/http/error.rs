@@ -1,0 +1,146 @@
+//! Why a request got no answer.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use reqwest::Url;
+
+/// Why a request got no answer, or its answer could not be used.
+///
+/// URLs are shown without user information and query, for both may hold credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The certificates given for a host are no certificates.
+    #[error("the CA file for `{host}` does not hold PEM certificates")]
+    CaFile {
+        /// The host the file was given for.
+        host: String,
+        /// What the TLS library says; none where the file is simply empty.
+        source: Option<reqwest::Error>,
+    },
+    /// The proxy's URL is no URL of a proxy. It is not shown, for it may hold a password.
+    #[error("the HTTPS proxy is not given as a URL such as `http://proxy.example.com:3128`")]
+    Proxy {
+        /// What the library says, without the URL.
+        source: reqwest::Error,
+    },
+    /// The client could not be set up, for example because the host has no CA certificates at all.
+    #[error("the HTTPS client could not be set up with this host's CA certificates")]
+    Setup {
+        /// What the library says.
+        source: std::sync::Arc<reqwest::Error>,
+    },
+    /// The text is no URL with a host.
+    #[error("`{text}` is not a URL")]
+    NoUrl {
+        /// The text, without anything that may be secret.
+        text: String,
+    },
+    /// The URL would send in the clear what must be encrypted.
+    #[error("`{url}` is not encrypted, and its host is not listed for plain HTTP")]
+    NotEncrypted {
+        /// Where the request was to go.
+        url: String,
+    },
+    /// The server redirects to where we do not follow.
+    #[error("the redirect from `{from}` to `{to}` is refused: {reason}")]
+    Redirect {
+        /// Who redirects.
+        from: String,
+        /// Where to.
+        to: String,
+        /// The rule that forbids it.
+        reason: &'static str,
+    },
+    /// The server answers in another language than TLS, most likely HTTP.
+    #[error("`{host}` does not speak TLS")]
+    NotTls {
+        /// Host and port.
+        host: String,
+    },
+    /// The server's certificate does not prove that it is the server.
+    #[error("the certificate of `{host}` is not to be trusted")]
+    Certificate {
+        /// Host and port.
+        host: String,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// No connection came about: the name does not resolve, nobody listens, or TLS fails.
+    #[error("no connection to `{host}`")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// What the library says.
+        source: reqwest::Error,
+    },
+    /// The server is silent.
+    #[error("`{host}` was silent for {} seconds", after.as_secs())]
+    Silent {
+        /// Host and port.
+        host: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The connection broke while a request or answer was under way.
+    #[error("the connection to `{host}` broke")]
+    Broken {
+        /// Host and port.
+        host: String,
+        /// What the library says.
+        source: reqwest::Error,
+    },
+    /// The answer is longer than such an answer can be.
+    #[error("the answer of `{url}` is longer than {limit} bytes")]
+    TooLong {
+        /// What was asked.
+        url: String,
+        /// The most we read.
+        limit: usize,
+    },
+}
+
+/// Why no connection to `host` came about.
+pub(super) fn no_connection(host: String, error: reqwest::Error) -> HttpError {
+    match tls_error(&error) {
+        Some(rustls::Error::InvalidMessage(_)) => HttpError::NotTls { host },
+        Some(source @ rustls::Error::InvalidCertificate(_)) => {
+            HttpError::Certificate { host, source: source.clone() }
+        }
+        _ => HttpError::Connect { host, source: error.without_url() },
+    }
+}
+
+/// What the TLS library says, far down in the causes and wrapped by the standard library.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let inner = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
+    error.downcast_ref().or_else(|| tls_error(inner?))
+}
+
+/// Host and port as a person writes them: the port only where it is not the scheme's own.
+pub fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// `url` without user information, query and fragment, for messages.
+pub fn shown(url: &Url) -> String {
+    format!("{}://{}{}", url.scheme(), authority(url), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_user_information_and_no_query() {
+        let url = Url::parse("https://user:secret@host.example:5050/v2/x?token=secret#secret").unwrap();
+
+        assert_eq!(shown(&url), "https://host.example:5050/v2/x");
+    }
+}

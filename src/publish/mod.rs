@@ -1,0 +1,121 @@
+//! Where images go: a registry, or a folder in the shape of an image layout.
+//!
+//! The layers go first, several at a time; then the configuration, the manifest, and the tags last.
+//! Whatever stops a push, each tag names a whole image, the old one or the new one.
+
+mod answer;
+mod blob;
+mod error;
+mod oci_layout;
+mod registry;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use self::answer::{Answer, Refusal};
+pub use self::blob::{Blob, BlobWriter};
+pub use self::error::{AuthError, PublishError};
+pub use self::oci_layout::OciLayout;
+pub use self::registry::{Credentials, ManifestReference, Registry};
+use crate::oci::{Digest, Image, Repository, Tag};
+
+/// Where an image goes.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A repository on a registry.
+    Registry {
+        /// The registry.
+        registry: Arc<Registry>,
+        /// The repository, on that registry.
+        repository: Repository,
+    },
+    /// An image layout.
+    OciLayout(Arc<OciLayout>),
+}
+
+/// A blob that is where it was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Number of its bytes.
+    pub size: u64,
+    /// Whether it was there before.
+    pub reused: bool,
+    /// How many bytes were sent all the same: the digest of a large blob is known only at its end.
+    pub sent: u64,
+}
+
+/// An image that is where it was to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// Tags that now name the image and did not before.
+    pub moved: Vec<Tag>,
+    /// Tags that named it already.
+    pub unchanged: Vec<Tag>,
+}
+
+impl Destination {
+    /// Brings a blob there, while it is being made. Several may be under way at a time.
+    pub async fn put_blob(&self, blob: Blob) -> Result<Stored, PublishError> {
+        match self {
+            Self::Registry { registry, repository } => registry.put_blob(repository, blob).await,
+            Self::OciLayout(layout) => {
+                let layout = Arc::clone(layout);
+                blocking(move || layout.put_blob(blob)).await
+            }
+        }
+    }
+
+    /// Brings an image there whose layers are there, and lets the tags name it.
+    pub async fn put_image(&self, image: &Image, tags: &[Tag]) -> Result<Published, PublishError> {
+        match self {
+            Self::Registry { registry, repository } => push(registry, repository, image, tags).await,
+            Self::OciLayout(layout) => {
+                let (layout, image, moved) = (Arc::clone(layout), image.clone(), tags.to_vec());
+                blocking(move || {
+                    layout.put_image(&image, &moved)?;
+                    Ok(Published { digest: image.digest(), moved, unchanged: Vec::new() })
+                })
+                .await
+            }
+        }
+    }
+}
+
+async fn push(
+    registry: &Registry,
+    repository: &Repository,
+    image: &Image,
+    tags: &[Tag],
+) -> Result<Published, PublishError> {
+    let digest = image.digest();
+    let (mut moved, mut unchanged) = (Vec::new(), Vec::new());
+    for tag in tags {
+        let named = registry.tagged(repository, tag).await?;
+        if named == Some(digest) { &mut unchanged } else { &mut moved }.push(tag.clone());
+    }
+    // What a tag names is complete, so with one tag in place only the others are left to move.
+    let manifest = Bytes::copy_from_slice(image.manifest_bytes());
+    if unchanged.is_empty() {
+        registry.put_blob(repository, Blob::of(Bytes::copy_from_slice(image.config_bytes()))).await?;
+        let reference = ManifestReference::Digest(digest);
+        registry.put_manifest(repository, &reference, manifest.clone()).await?;
+    }
+    for tag in &moved {
+        let reference = ManifestReference::Tag(tag.clone());
+        registry.put_manifest(repository, &reference, manifest.clone()).await?;
+    }
+    Ok(Published { digest, moved, unchanged })
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PublishError> + Send + 'static,
+) -> Result<T, PublishError> {
+    // The work does not panic; should it ever, its thread counts as a producer that stopped.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(PublishError::ProducerGone))
+}

@@ -1,0 +1,219 @@
+//! An image layout: a folder that holds images as files (image specification, "OCI Image Layout").
+//!
+//! Every file is written under a temporary name in its folder and then renamed, blobs before the
+//! index, so that whoever reads the folder, or finds it after a crash, sees whole images only.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::blob::BlobEnd;
+use super::{Blob, PublishError, Stored};
+use crate::oci::image::canonical_json;
+use crate::oci::{Descriptor, Image, Tag, media_type};
+
+/// The annotation that holds the tag (image specification, "Pre-Defined Annotation Keys").
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// An image layout in a folder.
+#[derive(Debug)]
+pub struct OciLayout {
+    folder: PathBuf,
+    index: Mutex<()>,
+}
+
+impl OciLayout {
+    /// The layout in `folder`, which is made where it is missing.
+    pub fn open(folder: PathBuf) -> Result<Self, PublishError> {
+        let blobs = folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(trouble(&blobs))?;
+        let layout = Self { folder, index: Mutex::default() };
+        write_file(&layout.folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        Ok(layout)
+    }
+
+    /// Writes a blob, on a thread that may block. It counts once it is complete.
+    pub(super) fn put_blob(&self, mut blob: Blob) -> Result<Stored, PublishError> {
+        let folder = self.folder.join("blobs/sha256");
+        let mut file = NamedTempFile::new_in(&folder).map_err(trouble(&folder))?;
+        while let Some(chunk) = blob.blocking_next() {
+            file.write_all(&chunk).map_err(trouble(file.path()))?;
+        }
+        let BlobEnd { digest, size } = blob.blocking_end()?;
+        let path = folder.join(digest.hex());
+        if fs::metadata(&path).is_ok_and(|found| found.len() == size) {
+            return Ok(Stored { digest, size, reused: true, sent: 0 });
+        }
+        persist(file, &path)?;
+        Ok(Stored { digest, size, reused: false, sent: size })
+    }
+
+    /// Writes an image whose layers are there, and lists it.
+    pub(super) fn put_image(&self, image: &Image, tags: &[Tag]) -> Result<(), PublishError> {
+        let config = self.folder.join("blobs/sha256").join(image.config().digest.hex());
+        write_file(&config, image.config_bytes())?;
+        self.put_manifest(image.manifest_bytes(), tags)
+    }
+
+    /// Lists an image all of whose blobs are there: once per tag, in the place of what the tag named
+    /// before.
+    pub fn put_manifest(&self, manifest: &[u8], tags: &[Tag]) -> Result<(), PublishError> {
+        let manifest_descriptor = Descriptor::of(media_type::MANIFEST, manifest);
+        write_file(&self.folder.join("blobs/sha256").join(manifest_descriptor.digest.hex()), manifest)?;
+        let _alone = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.folder.join("index.json");
+        let mut index = read_index(&path)?;
+        let Some(manifests) = index["manifests"].as_array_mut() else {
+            return Err(PublishError::LayoutIndex { path, reason: "`manifests` is no list".to_owned() });
+        };
+        let names: Vec<_> = tags.iter().map(|tag| Some(tag.as_str())).collect();
+        for name in if names.is_empty() { vec![None] } else { names } {
+            let entry = entry(&manifest_descriptor, name);
+            manifests.retain(|other| match name {
+                Some(name) => other["annotations"][REF_NAME] != name,
+                None => *other != entry,
+            });
+            manifests.push(entry);
+        }
+        write_file(&path, &canonical_json(&index))
+    }
+}
+
+fn entry(manifest: &Descriptor, name: Option<&str>) -> Value {
+    let mut descriptor = manifest.clone();
+    descriptor.annotations.extend(name.map(|name| (REF_NAME.to_owned(), name.to_owned())));
+    descriptor.to_json()
+}
+
+fn read_index(path: &Path) -> Result<Value, PublishError> {
+    let unreadable = |reason| PublishError::LayoutIndex { path: path.to_owned(), reason };
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [] }));
+        }
+        Err(error) => return Err(trouble(path)(error)),
+    };
+    let index: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    if index.is_object() { Ok(index) } else { Err(unreadable("it is no JSON object".to_owned())) }
+}
+
+/// Puts a file in place of another, whole.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PublishError> {
+    let folder = path.parent().unwrap_or(path);
+    let mut file = NamedTempFile::new_in(folder).map_err(trouble(folder))?;
+    file.write_all(bytes).map_err(trouble(path))?;
+    persist(file, path)
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<(), PublishError> {
+    use std::os::unix::fs::PermissionsExt;
+    // A temporary file is for its owner alone; a layout is for whoever may read the folder.
+    let shared = file.as_file().set_permissions(fs::Permissions::from_mode(0o644));
+    shared.and_then(|()| file.as_file().sync_all()).map_err(trouble(path))?;
+    file.persist(path).map(drop).map_err(|error| trouble(path)(error.error))
+}
+
+fn trouble(path: &Path) -> impl Fn(io::Error) -> PublishError {
+    let path = path.to_owned();
+    move |source| PublishError::Layout { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::oci::{Digest, ImageSource, Platform};
+
+    fn image(created: &str) -> Image {
+        Image::assemble(ImageSource {
+            platform: Platform { architecture: "amd64".to_owned(), variant: None },
+            created: created.to_owned(),
+            config: serde_json::Map::new(),
+            layers: Vec::new(),
+            annotations: Default::default(),
+        })
+    }
+
+    fn tags(names: &[&str]) -> Vec<Tag> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    fn listed(folder: &Path) -> Vec<(Option<String>, String)> {
+        let index: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+        let manifests = index["manifests"].as_array().unwrap().iter();
+        let listed = manifests.map(|entry| {
+            let name = entry["annotations"][REF_NAME].as_str().map(str::to_owned);
+            (name, entry["digest"].as_str().unwrap().to_owned())
+        });
+        listed.collect()
+    }
+
+    #[test]
+    fn a_tag_moves_and_the_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = OciLayout::open(folder.path().to_owned()).unwrap();
+        let (old, new) = (image("2020-01-01T00:00:00Z"), image("2021-01-01T00:00:00Z"));
+
+        layout.put_image(&old, &tags(&["1", "latest"])).unwrap();
+        layout.put_image(&new, &tags(&["2", "latest"])).unwrap();
+        layout.put_image(&new, &[]).unwrap();
+        layout.put_image(&new, &[]).unwrap();
+
+        let (old, new) = (old.digest().to_string(), new.digest().to_string());
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            listed(folder.path()),
+            [(named("1"), old), (named("2"), new.clone()), (named("latest"), new.clone()), (None, new)]
+        );
+    }
+
+    #[test]
+    fn a_blob_is_stored_once_under_its_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = OciLayout::open(folder.path().to_owned()).unwrap();
+
+        let first = layout.put_blob(Blob::of(Bytes::from_static(b"abc"))).unwrap();
+        let second = layout.put_blob(Blob::of(Bytes::from_static(b"abc"))).unwrap();
+
+        assert_eq!((first.reused, second.reused), (false, true));
+        let blobs = folder.path().join("blobs/sha256");
+        assert_eq!(fs::read(blobs.join(Digest::of(b"abc").hex())).unwrap(), b"abc");
+        assert_eq!(fs::read_dir(blobs).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_blob_whose_producer_fails_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = OciLayout::open(folder.path().to_owned()).unwrap();
+        let (mut writer, blob) = Blob::channel(2);
+        let thread = std::thread::spawn(move || {
+            writer.write_all(b"abcd").unwrap();
+        });
+
+        let error = layout.put_blob(blob).unwrap_err();
+
+        thread.join().unwrap();
+        assert!(matches!(error, PublishError::ProducerGone));
+        assert_eq!(fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_foreign_index_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = OciLayout::open(folder.path().to_owned()).unwrap();
+        for text in ["[]", "{", r#"{"manifests":{}}"#] {
+            fs::write(folder.path().join("index.json"), text).unwrap();
+
+            let error = layout.put_image(&image("2020-01-01T00:00:00Z"), &[]).unwrap_err();
+
+            assert!(matches!(error, PublishError::LayoutIndex { .. }), "{text}");
+            assert_eq!(fs::read_to_string(folder.path().join("index.json")).unwrap(), text);
+        }
+    }
+}
