@@ -22,3 +22,4 @@ pub mod folder;
 pub mod http;
 pub mod publish;
 pub mod sandbox;
+pub mod source;

@@ -1,0 +1,4 @@
+//! Where store paths come from.
+
+pub mod local_store;
+pub mod nix;

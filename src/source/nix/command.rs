@@ -1,0 +1,112 @@
+//! Runs one Nix command.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::error::{NixError, Said, is_of_host};
+use super::{Nix, Progress};
+use crate::sandbox::{View, read_end};
+
+/// Arguments per call: Linux takes 2 MiB of them, and a store path may have 255 bytes.
+pub(super) const PATHS_PER_CALL: usize = 2000;
+
+/// The database dump of 2000 paths takes about 1 MiB.
+const MAX_ANSWER: u64 = 256 << 20;
+
+/// A log that is longer keeps its end; a builder may say as much as it likes.
+const MAX_LOG: usize = 8 << 20;
+
+/// Enough for the last lines of a log.
+const MAX_END: usize = 64 << 10;
+
+/// How the lines begin that tell what Nix is doing.
+const STEPS: [&str; 3] = ["building '", "copying path '", "downloading '"];
+
+impl Nix {
+    /// What `program` prints on standard output; its standard error goes to the log.
+    pub(super) async fn run(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        view: &View,
+        progress: Progress<'_>,
+    ) -> Result<String, NixError> {
+        let path = match &self.settings.programs {
+            Some(folder) => folder.join(program),
+            None => Path::new(program).to_owned(),
+        };
+        let start = |source| NixError::Start { program: program.to_owned(), source };
+        // On disk, since a builder may need much; fresh, since a builder may leave links in it.
+        let tmp = tempfile::Builder::new().prefix("tmp-").tempdir_in(&self.settings.scratch);
+        let tmp = tmp.map_err(|source| NixError::Folder { folder: self.settings.scratch.clone(), source })?;
+        let view = View { tmp: Some(tmp.path().to_owned()), ..view.clone() };
+        let mut command = self.sandbox.command(&view, path.as_os_str());
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        tracing::debug!(program, "running Nix");
+        let mut child = command.spawn().map_err(start)?;
+        let broken_off = |source| NixError::BrokenOff { program: program.to_owned(), source };
+        let builders = self.sandbox.descendants(&child);
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(broken_off(io::ErrorKind::BrokenPipe.into()));
+        };
+        let (answer, said) = tokio::join!(read(stdout, MAX_ANSWER), self.read_log(stderr, progress));
+        let status = child.wait().await.map_err(broken_off)?;
+        builders.release();
+        let (answer, said) = (answer.map_err(broken_off)?, said.map_err(broken_off)?);
+        if status.success() {
+            return Ok(String::from_utf8_lossy(&answer).into_owned());
+        }
+        let said = Said::last(&said);
+        Err(if said.error.is_empty() {
+            broken_off(io::Error::other(format!("it ended with {status} and said nothing")))
+        } else if is_of_host(&said.error) {
+            NixError::Host { said }
+        } else {
+            NixError::Refused { said }
+        })
+    }
+
+    /// Like [`Self::run`], with as many calls as `paths` need.
+    pub(super) async fn run_on(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        paths: &[String],
+        view: &View,
+        progress: Progress<'_>,
+    ) -> Result<String, NixError> {
+        let mut answer = String::new();
+        for paths in paths.chunks(PATHS_PER_CALL) {
+            let arguments: Vec<&str> =
+                arguments.iter().copied().chain(paths.iter().map(String::as_str)).collect();
+            answer.push_str(&self.run(program, &arguments, view, progress).await?);
+        }
+        Ok(answer)
+    }
+
+    /// Reads what a command says: all of it to the log, its steps to `progress`; gives the end.
+    async fn read_log(&self, stderr: impl AsyncRead + Unpin, progress: Progress<'_>) -> io::Result<String> {
+        let end = read_end(stderr, MAX_LOG, |line| {
+            if STEPS.iter().any(|step| line.starts_with(step)) {
+                progress(line);
+            }
+        });
+        let said = end.await?;
+        if let Ok(mut log) = self.log.lock() {
+            log.extend_from_slice(&said);
+            let surplus = log.len().saturating_sub(MAX_LOG);
+            log.drain(..surplus);
+        }
+        let last = said.len().saturating_sub(MAX_END);
+        Ok(String::from_utf8_lossy(&said[last..]).into_owned())
+    }
+}
+
+async fn read(stream: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.take(limit).read_to_end(&mut bytes).await?;
+    Ok(bytes)
+}

@@ -1,0 +1,211 @@
+//! What can go wrong with Nix, and short errors from its long logs.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Lines of a builder's log that an error shows.
+const LOG_LINES: usize = 10;
+
+/// Why what a spec names did not become store paths.
+#[derive(Debug, thiserror::Error)]
+pub enum NixError {
+    /// The package set, or the flake, has no such package.
+    #[error("`{name}` is not in the package set")]
+    Unknown {
+        /// Which of the wanted things it is.
+        index: usize,
+        /// What the spec calls it.
+        name: String,
+        /// Names that exist and look like it.
+        near: Vec<String>,
+    },
+    /// There is something of this name that is no package.
+    #[error("`{name}` is a {kind}, not a package")]
+    NoPackage {
+        /// Which of the wanted things it is.
+        index: usize,
+        /// What the spec calls it.
+        name: String,
+        /// What it is instead.
+        kind: String,
+    },
+    /// The expressions, or a builder, are wrong.
+    #[error("Nix could not evaluate or build what the spec names")]
+    Refused {
+        /// What Nix said last.
+        #[source]
+        said: Said,
+    },
+    /// Nix did not get what it needs of the host or the network.
+    #[error("Nix could not do its work on this host")]
+    Host {
+        /// What Nix said last.
+        #[source]
+        said: Said,
+    },
+    /// The program is not there, or the sandbox does not start.
+    #[error("`{program}` cannot be started")]
+    Start {
+        /// The command.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder of the driver's cannot be used.
+    #[error("`{folder}` cannot be written to")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Nix was started, and its end was not heard.
+    #[error("`{program}` broke off")]
+    BrokenOff {
+        /// The command.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Nix answered something we do not understand.
+    #[error("Nix gave an answer of an unknown shape")]
+    Answer {
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The last words of a Nix command: its error, then the lines before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub(super) error: String,
+    before: Vec<String>,
+}
+
+impl std::error::Error for Said {}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.error)?;
+        if !self.before.is_empty() {
+            write!(formatter, "\nthe log ends:\n  {}", self.before.join("\n  "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Said {
+    /// The part of a log that matters: the last `error:` with what follows it, and what came before.
+    pub(super) fn last(log: &str) -> Self {
+        let lines: Vec<&str> = log.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        let last = |wanted: &dyn Fn(&str) -> bool| {
+            lines.iter().rposition(|line| line.trim_start().starts_with("error:") && wanted(line))
+        };
+        let at = last(&|line| !only_sums_up(line)).or_else(|| last(&|_| true));
+        let (before, error) = lines.split_at(at.unwrap_or(lines.len().saturating_sub(1)));
+        let noise = |line: &&&str| !line.starts_with("(use '--show-trace'") && !line.starts_with("warning:");
+        let error: Vec<&str> = error
+            .iter()
+            .enumerate()
+            .filter(|(index, line)| noise(line) && (*index == 0 || !only_sums_up(line)))
+            // Nix puts what follows the first line below its text.
+            .map(|(_, line)| line.strip_prefix("       ").unwrap_or(line).trim_start_matches("error: "))
+            .take(20)
+            .collect();
+        let before: Vec<String> = before.iter().filter(noise).map(|line| (*line).to_owned()).collect();
+        let first = before.len().saturating_sub(LOG_LINES);
+        Self { error: error.join("\n"), before: before[first..].to_vec() }
+    }
+}
+
+/// Whether an error says no more than that one before it stopped something else, too.
+fn only_sums_up(line: &str) -> bool {
+    line.starts_with("error: build of '")
+        || line.contains("dependencies of derivation '") && line.ends_with("failed to build")
+}
+
+/// Whether an error speaks of the host or the network, so that another try or the admin may help.
+///
+/// Only its first line counts: what follows may quote the author's own words.
+pub(super) fn is_of_host(error: &str) -> bool {
+    const SIGNS: [&str; 12] = [
+        "cannot connect to daemon",
+        "cannot connect to socket",
+        "Connection reset by peer",
+        "Nix daemon disconnected unexpectedly",
+        "No space left on device",
+        "Cannot allocate memory",
+        "resolve host",
+        "Couldn't connect to server",
+        "Timeout was reached",
+        "timed out",
+        "SSL",
+        "database disk image is malformed",
+    ];
+    // An address that is wrong stays wrong.
+    const FINAL: [&str; 4] = ["HTTP error 401", "HTTP error 403", "HTTP error 404", "HTTP error 410"];
+    let line = error.lines().next().unwrap_or_default();
+    let download = line.starts_with("unable to download") && !FINAL.iter().any(|sign| line.contains(sign));
+    download || line.starts_with("bwrap: ") || SIGNS.iter().any(|sign| line.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Printed by Nix 2.8.0 for a derivation whose builder exits with 3.
+    #[test]
+    fn the_error_of_a_failed_builder_comes_first_and_then_the_end_of_its_log() {
+        let log = "this derivation will be built:\n  /nix/store/a-fail.drv\nbuilding '/nix/store/a-fail.drv'...\n\
+                   compiling\nline 1\nline 2\nline 3\nline 4\nline 5\nline 6\nline 7\nline 8\noh no\n\
+                   error: builder for '/nix/store/a-fail.drv' failed with exit code 3\n";
+
+        let said = Said::last(log);
+
+        assert_eq!(said.error, "builder for '/nix/store/a-fail.drv' failed with exit code 3");
+        assert_eq!(said.before.first().map(String::as_str), Some("compiling"));
+        assert_eq!(said.before.last().map(String::as_str), Some("oh no"));
+    }
+
+    /// Printed by Nix 2.8.0 for two packages, of which one needs a third whose builder exits with 3.
+    #[test]
+    fn the_cause_comes_before_what_it_caused() {
+        let log = "building '/nix/store/a-lib.drv'...\noh no\n\
+                   error: builder for '/nix/store/a-lib.drv' failed with exit code 3;\n       last 1 log lines:\n       > oh no\n\
+                   error: 1 dependencies of derivation '/nix/store/b-app.drv' failed to build\n\
+                   error: build of '/nix/store/b-app.drv', '/nix/store/c-good.drv' failed\n";
+
+        let said = Said::last(log);
+
+        assert_eq!(
+            said.error,
+            "builder for '/nix/store/a-lib.drv' failed with exit code 3;\nlast 1 log lines:\n> oh no"
+        );
+        assert_eq!(said.before.last().map(String::as_str), Some("oh no"));
+    }
+
+    /// Printed by Nix 2.8.0 for `throw "broken package"`.
+    #[test]
+    fn an_evaluation_error_stands_without_nixs_advice() {
+        let log = "error: broken package\n(use '--show-trace' to show detailed location information)\n";
+
+        assert_eq!(Said::last(log).to_string(), "broken package");
+    }
+
+    #[test]
+    fn a_daemon_that_is_gone_is_the_hosts_fault() {
+        assert!(is_of_host("cannot connect to socket at '/nix/var/nix/daemon-socket/socket': No such file"));
+        assert!(!is_of_host("undefined variable 'pkgs'"));
+    }
+
+    #[test]
+    fn a_download_may_work_later_unless_its_address_is_wrong() {
+        assert!(is_of_host("unable to download 'https://example.org/x': HTTP error 503 ('')"));
+        assert!(is_of_host("unable to download 'https://example.org/x': Couldn't resolve host name (6)"));
+        assert!(!is_of_host("unable to download 'https://example.org/x': HTTP error 404 ('')"));
+    }
+}

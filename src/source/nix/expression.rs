@@ -1,0 +1,179 @@
+//! The Nix expressions that find what a spec names.
+//!
+//! Names reach an expression as quoted attribute names, never as code, so nothing in a spec can
+//! become an expression of its own.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::spec::{AttrPath, Content, Flake, Nixpkgs};
+
+/// One thing whose store path is wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// An entry of `contents`.
+    Content(&'a Content),
+    /// A package named by `${pkgs.…}` or needed by a preset.
+    Package(&'a AttrPath),
+}
+
+impl Wanted<'_> {
+    pub(super) fn is_flake_output(&self) -> bool {
+        matches!(self, Self::Content(Content::FlakeOutput { .. }))
+    }
+
+    pub(super) fn attr_path(&self) -> Option<&AttrPath> {
+        match *self {
+            Self::Package(attr_path) | Self::Content(Content::Package(attr_path)) => Some(attr_path),
+            Self::Content(Content::FlakeOutput { .. } | Content::StorePath(_)) => None,
+        }
+    }
+
+    fn value(&self, project: &Path) -> String {
+        match *self {
+            Self::Package(attr_path) | Self::Content(Content::Package(attr_path)) => {
+                format!("(pkgs.{} or null)", attr_path.to_nix())
+            }
+            Self::Content(Content::StorePath(path)) => quoted(&path.to_string()),
+            Self::Content(Content::FlakeOutput { flake, output }) => flake_output(flake, output, project),
+        }
+    }
+}
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Package(attr_path) | Self::Content(Content::Package(attr_path)) => attr_path.fmt(formatter),
+            Self::Content(Content::StorePath(path)) => path.fmt(formatter),
+            Self::Content(Content::FlakeOutput { flake: Flake::Folder(folder), output }) => {
+                write!(formatter, "{folder}#{output}")
+            }
+            Self::Content(Content::FlakeOutput { flake: Flake::GitHub(commit), output }) => {
+                write!(formatter, "{commit}#{output}")
+            }
+        }
+    }
+}
+
+/// A derivation, only ever evaluated, whose variable `roots` is a JSON list with an object per
+/// wanted thing: `{path, drv, output}`, `{path}`, `{missing}` or `{other}`.
+pub(super) fn roots_expression(wanted: &[Wanted<'_>], nixpkgs: &Nixpkgs, project: &Path) -> String {
+    let values: Vec<String> = wanted.iter().map(|wanted| wanted.value(project)).collect();
+    format!(
+        r#"let
+  system = builtins.currentSystem;
+  pkgs = import {nixpkgs} {{ }};
+  describe = value:
+    if value == null then {{ missing = true; }}
+    else if builtins.isAttrs value && value.type or null == "derivation" then {{
+      path = "${{value}}";
+      drv = builtins.unsafeDiscardOutputDependency value.drvPath;
+      output = value.outputName;
+    }}
+    else if builtins.isPath value then {{ path = "${{value}}"; }}
+    else if builtins.isString value then {{ path = value; }}
+    else {{ other = builtins.typeOf value; }};
+in derivation {{
+  name = "nixlayer-roots";
+  inherit system;
+  builder = "/never-built";
+  roots = builtins.toJSON (map describe [
+    {values}
+  ]);
+}}"#,
+        nixpkgs = package_set(nixpkgs, project),
+        values = values.join("\n    ")
+    )
+}
+
+/// The names that could stand in the place of the last part of `attr_path`.
+pub(super) fn packages_expression(attr_path: &AttrPath, nixpkgs: &Nixpkgs, project: &Path) -> String {
+    let parents = attr_path.components().split_last().map_or(&[][..], |(_, parents)| parents);
+    let parents: String = parents.iter().map(|name| format!(".{}", quoted(name))).collect();
+    let pkgs = package_set(nixpkgs, project);
+    format!("let pkgs = import {pkgs} {{ }}; in builtins.attrNames (pkgs{parents})")
+}
+
+/// Up to three of `names` that look like the last part of `attr_path`, the nearest first.
+pub(super) fn near_names(attr_path: &AttrPath, names: &[String]) -> Vec<String> {
+    let Some((last, parents)) = attr_path.components().split_last() else { return Vec::new() };
+    let parents: String = parents.iter().map(|name| format!("{name}.")).collect();
+    let mut near: Vec<(f64, &String)> = names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&last.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .collect();
+    near.sort_by(|(left, left_name), (right, right_name)| {
+        right.total_cmp(left).then(left_name.cmp(right_name))
+    });
+    near.into_iter().take(3).map(|(_, name)| format!("{parents}{name}")).collect()
+}
+
+fn flake_output(flake: &Flake, output: &AttrPath, project: &Path) -> String {
+    let url = match flake {
+        // Everybody can read the store, and a clone's settings hold the job's token.
+        Flake::Folder(folder) => format!(
+            r#"("path:" + builtins.unsafeDiscardStringContext (builtins.path {{ name = "source"; path = /. + {}; filter = path: _: baseNameOf path != ".git"; }}))"#,
+            quoted(&project.join(folder.as_str()).to_string_lossy())
+        ),
+        Flake::GitHub(commit) => quoted(&commit.to_string()),
+    };
+    let names = output.to_nix();
+    format!(
+        "(let flake = builtins.getFlake {url}; in flake.packages.${{system}}.{names} or \
+         (flake.legacyPackages.${{system}}.{names} or (flake.{names} or null)))"
+    )
+}
+
+fn package_set(nixpkgs: &Nixpkgs, project: &Path) -> String {
+    match nixpkgs {
+        Nixpkgs::SearchPath(name) => format!("<{name}>"),
+        Nixpkgs::Folder(folder) => {
+            format!("(/. + {})", quoted(&project.join(folder.as_str()).to_string_lossy()))
+        }
+        Nixpkgs::GitHub(commit) => format!(
+            "(fetchTarball {})",
+            quoted(&format!(
+                "https://github.com/{}/{}/archive/{}.tar.gz",
+                commit.owner, commit.repository, commit.commit
+            ))
+        ),
+        Nixpkgs::Channel(name) => format!("(fetchTarball {})", quoted(&format!("channel:{name}"))),
+        Nixpkgs::Tarball { url, sha256: None } => format!("(fetchTarball {})", quoted(url)),
+        Nixpkgs::Tarball { url, sha256: Some(sha256) } => {
+            format!("(fetchTarball {{ url = {}; sha256 = {}; }})", quoted(url), quoted(&sha256.to_string()))
+        }
+    }
+}
+
+/// A Nix string literal.
+fn quoted(text: &str) -> String {
+    let mut literal = String::from("\"");
+    for character in text.chars() {
+        if matches!(character, '"' | '\\' | '$') {
+            literal.push('\\');
+        }
+        literal.push(character);
+    }
+    literal.push('"');
+    literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_string_becomes_code() {
+        assert_eq!(quoted(r#"a"b\c${d}"#), r#""a\"b\\c\${d}""#);
+    }
+
+    #[test]
+    fn near_names_are_those_a_slip_away() {
+        let names = ["jq", "yq", "kubectl", "kubectx", "git", "python3"].map(str::to_owned);
+
+        assert_eq!(near_names(&"kubctl".parse().unwrap(), &names), ["kubectl", "kubectx"]);
+        assert_eq!(near_names(&"tools.Git".parse().unwrap(), &names), ["tools.git"]);
+        assert_eq!(near_names(&"terraform".parse().unwrap(), &names), Vec::<String>::new());
+    }
+}
