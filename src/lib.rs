@@ -23,3 +23,6 @@ pub mod http;
 pub mod publish;
 pub mod sandbox;
 pub mod source;
+
+// Flow: the one place where the parts meet.
+pub mod pipeline;

@@ -1,0 +1,111 @@
+//! Runs a spec's `extraCommands` over the merged tree.
+//!
+//! The tree is made as files in a scratch folder that only the runner's user can enter. The commands
+//! see it as their working directory, the store paths of the image, a shell and the core utilities
+//! of the same package set, and nothing else: no network, no host, no project.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use super::event::Quota;
+use super::packages::{BASH, COREUTILS, Packages};
+use super::{Build, BuildError};
+use crate::sandbox::{Sandbox, View, read_end};
+
+/// The tree's folder in the folder that the commands see as `/tmp`.
+pub(super) const TREE: &str = "image";
+
+/// Bytes of the commands' output that an error shows.
+const SHOWN: usize = 4096;
+
+/// Store paths that bubblewrap 0.8 can show: it takes 9000 arguments, three for each.
+const MOST_PATHS: usize = 2900;
+
+/// The commands ended with an error.
+#[derive(Debug)]
+pub struct CommandsFailed {
+    status: ExitStatus,
+    said: String,
+}
+
+impl std::error::Error for CommandsFailed {}
+
+impl fmt::Display for CommandsFailed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status.code() {
+            Some(code) => write!(formatter, "they ended with exit code {code}")?,
+            None => write!(formatter, "they ended with {}", self.status)?,
+        }
+        match self.said.as_str() {
+            "" => formatter.write_str(" and said nothing"),
+            said => write!(formatter, ", saying at last:\n{said}"),
+        }
+    }
+}
+
+/// Runs `commands` in the tree in `folder`.
+pub(super) async fn run(
+    build: &Build<'_>,
+    packages: &Packages,
+    commands: &str,
+    folder: &Path,
+    quota: &Quota<'_>,
+) -> Result<(), BuildError> {
+    let (Some(bash), Some(coreutils)) = (packages.named(BASH), packages.named(COREUTILS)) else {
+        return Err(BuildError::Sandbox(io::Error::other("the package set has no bash and coreutils")));
+    };
+    if packages.tools.len() > MOST_PATHS && *build.sandbox != Sandbox::None {
+        return Err(BuildError::TooManyPaths { paths: packages.tools.len(), most: MOST_PATHS });
+    }
+    // A file, since one argument holds 128 KiB at most. As in stdenv, the first command that fails ends
+    // them, and files are readable by all. Many commands fail without a word, so the shell names the one.
+    let script = build.scratch.join("script");
+    let preamble = "exec 2>&1\numask 022\ntrap 'echo \"failed: $BASH_COMMAND\"' ERR\n";
+    fs::write(&script, format!("{preamble}{commands}")).map_err(BuildError::Sandbox)?;
+    let view = View {
+        read_only: packages.tools.paths().map(|path| path.to_path_buf()).collect(),
+        script: Some(script.clone()),
+        writable: Vec::new(),
+        host: false,
+        network: false,
+        // Commands write down where they work, so it must be the same place in every job.
+        tmp: Some(folder.to_owned()),
+        environment: BTreeMap::from([
+            ("PATH".into(), format!("{coreutils}/bin:{bash}/bin").into()),
+            ("HOME".into(), "/homeless-shelter".into()),
+            ("LANG".into(), "C.UTF-8".into()),
+        ]),
+        working_directory: match build.sandbox {
+            Sandbox::Bubblewrap(_) => Path::new("/tmp").join(TREE),
+            Sandbox::None => folder.join(TREE),
+        },
+    };
+    let shell = bash.to_path_buf().join("bin/bash");
+    let mut command = build.sandbox.command(&view, shell.as_os_str());
+    command.arg("-e").arg(build.sandbox.script_path(&view).unwrap_or(&script));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(BuildError::Sandbox)?;
+    let started = build.sandbox.descendants(&child);
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(BuildError::Sandbox(io::ErrorKind::BrokenPipe.into()));
+    };
+    let (said, refused) =
+        tokio::join!(read_end(stdout, SHOWN, |line| quota.say(line)), read_end(stderr, SHOWN, |_| {}));
+    let (said, refused) = (said.map_err(BuildError::Sandbox)?, refused.map_err(BuildError::Sandbox)?);
+    let status = child.wait().await.map_err(BuildError::Sandbox)?;
+    started.release();
+    // The commands' own errors go where their output goes, so this is bubblewrap's.
+    if refused.starts_with(b"bwrap: ") {
+        let refused = String::from_utf8_lossy(&refused).trim_end().to_owned();
+        return Err(BuildError::Sandbox(io::Error::other(refused)));
+    }
+    if status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&said).trim_end().to_owned();
+    Err(BuildError::Commands(CommandsFailed { status, said }))
+}

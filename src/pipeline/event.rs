@@ -1,0 +1,127 @@
+//! What happens on the way to an image, as lines for people.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::LayerReport;
+
+/// What happens on the way, for whoever watches.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// What Nix or a spec's command says it is doing.
+    Said(String),
+    /// The store paths are known and there.
+    Realised {
+        /// How many there are.
+        paths: usize,
+        /// Their NAR sizes together, in bytes.
+        nar_size: u64,
+        /// How many layers they make, with the last one.
+        layers: usize,
+    },
+    /// A layer is where it was to go.
+    Layer(LayerReport),
+    /// Layers are still under way.
+    UnderWay {
+        /// How many are done.
+        done: usize,
+        /// How many there are.
+        layers: usize,
+    },
+}
+
+/// Passes on what programs of a job's author say, and no more of it than a log has room for: GitLab
+/// cuts logs at 4 MiB, and the error or digest comes last.
+pub(super) struct Quota<'a> {
+    on_event: &'a (dyn Fn(Event) + Sync),
+    left: AtomicUsize,
+}
+
+impl<'a> Quota<'a> {
+    /// Lines of one build.
+    const LINES: usize = 400;
+
+    pub(super) fn new(on_event: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Self { on_event, left: AtomicUsize::new(Self::LINES) }
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        let took = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match took {
+            Ok(1) => (self.on_event)(Event::Said("further lines are left out".to_owned())),
+            Ok(_) => (self.on_event)(Event::Said(line.to_owned())),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A number of bytes, in units of 1000.
+#[derive(Clone, Copy, Debug)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said(line) => formatter.write_str(line),
+            Self::Realised { paths, nar_size, layers } => {
+                write!(formatter, "{paths} store paths, {}, in {layers} layers", Size(*nar_size))
+            }
+            Self::UnderWay { done, layers } => write!(formatter, "{done} of {layers} layers are there"),
+            Self::Layer(layer) => write!(
+                formatter,
+                "layer {:>3}  {:>9}  {:<6}  {}",
+                layer.number,
+                Size(layer.size).to_string(),
+                if layer.reused { "reused" } else { "new" },
+                layer.contents
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0 as f64;
+        match self.0 {
+            0..1_000 => write!(formatter, "{bytes} B"),
+            1_000..1_000_000 => write!(formatter, "{:.1} kB", bytes / 1e3),
+            1_000_000..1_000_000_000 => write!(formatter, "{:.1} MB", bytes / 1e6),
+            _ => write!(formatter, "{:.2} GB", bytes / 1e9),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_of_lines_ends_in_one_that_says_so() {
+        let lines = Mutex::new(Vec::new());
+        let keep = |event: Event| lines.lock().unwrap().push(event.to_string());
+        let quota = Quota::new(&keep);
+
+        for number in 0..10_000 {
+            quota.say(&number.to_string());
+        }
+
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines.len(), 400);
+        assert_eq!((lines[398].as_str(), lines[399].as_str()), ("398", "further lines are left out"));
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (12_345_678, "12.3 MB"),
+            (2_545_000_000, "2.54 GB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+}

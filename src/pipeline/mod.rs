@@ -1,0 +1,277 @@
+//! From an image spec to a published image: the one place where the parts meet.
+//!
+//! [`Build::prepare`] does what needs no destination: Nix realises the packages, the closure is read
+//! and grouped into layers, the tree of the last layer is put together. [`Prepared::publish`] makes
+//! the layers while it sends them, then the configuration, the manifest and the tags. Both tell what
+//! happens through [`Event`]s; nothing here prints.
+
+mod commands;
+mod event;
+mod files;
+mod layers;
+mod packages;
+mod root;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+pub use self::commands::CommandsFailed;
+use self::event::Quota;
+pub use self::event::{Event, Size};
+pub use self::layers::{LayerReport, Published};
+use self::packages::Packages;
+use crate::folder::Folder;
+use crate::layer::{LayerBudget, LayerPlan, Level, RootTree};
+use crate::nix::StorePath;
+use crate::oci::reference::ReferenceError;
+use crate::oci::{Platform, Tag};
+use crate::publish::{Destination, PublishError};
+use crate::sandbox::Sandbox;
+use crate::source::nix::{Nix, NixError};
+use crate::spec::{AttrPath, ImageSpec};
+use crate::yaml::{self, KeyPath};
+
+/// Gives the value of a `CI_…` variable.
+pub type Variable<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// What an image is built from.
+pub struct Build<'a> {
+    /// What the author asked for.
+    pub spec: &'a ImageSpec,
+    /// The project, for what the spec copies or evaluates of it.
+    pub project: &'a Folder,
+    /// Finds, builds and downloads packages.
+    pub nix: &'a Nix,
+    /// Where the spec's commands run.
+    pub sandbox: &'a Sandbox,
+    /// A folder for garbage collector roots, to be kept until the image is published.
+    pub roots: &'a Path,
+    /// An empty folder that only this process and its sandbox can enter.
+    pub scratch: &'a Path,
+    /// The value of a `CI_…` variable.
+    pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    /// Annotations, and labels too, where the spec has no others of the same names.
+    pub annotations: BTreeMap<String, String>,
+    /// When the image says it was created.
+    pub created: Timestamp,
+}
+
+/// An image whose parts are known, and whose layers can be made at any time.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: LayerPlan,
+    root: Arc<RootTree>,
+    level: Level,
+    platform: Platform,
+    config: Map<String, Value>,
+    annotations: BTreeMap<String, String>,
+    created: Timestamp,
+}
+
+/// How much of the machine publishing takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Threads that compress; no digest depends on it.
+    pub threads: NonZeroUsize,
+    /// Layers that are made and sent at a time.
+    pub uploads: NonZeroUsize,
+    /// Bytes of a layer that are kept until they are acknowledged.
+    pub chunk: usize,
+}
+
+/// Why there is no image, or not where it was to go.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The spec asks for something that cannot be.
+    #[error(transparent)]
+    Spec(yaml::Error),
+    /// Nix did not give the packages.
+    #[error(transparent)]
+    Nix(#[from] NixError),
+    /// The spec's commands failed.
+    #[error("`extraCommands` failed")]
+    Commands(#[source] CommandsFailed),
+    /// The spec's commands could not be started.
+    #[error("`extraCommands` cannot be started")]
+    Sandbox(#[source] io::Error),
+    /// There are more store paths than the sandbox of the commands can show.
+    #[error("`extraCommands` would see {paths} store paths, and {most} are possible")]
+    TooManyPaths {
+        /// How many there are.
+        paths: usize,
+        /// How many are possible.
+        most: usize,
+    },
+    /// What the commands left is no tree for an image.
+    #[error("what `extraCommands` left cannot be read")]
+    Left(#[source] io::Error),
+    /// The tree for the commands could not be made.
+    #[error("the tree for `extraCommands` cannot be made in `{folder}`")]
+    Scratch {
+        /// The scratch folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A store path could not be read.
+    #[error("`{path}` cannot be read from the store")]
+    Store {
+        /// The store path.
+        path: StorePath,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer could not be written.
+    #[error("a layer cannot be written")]
+    Layer {
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The image did not reach its destination.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A part of our own program broke.
+    #[error("the thread that made a layer ended early")]
+    Thread,
+}
+
+impl Build<'_> {
+    /// Finds and builds everything that the image needs.
+    pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Prepared, BuildError> {
+        // Before Nix, which may take long.
+        check_variables(self.spec, self.variable).map_err(BuildError::Spec)?;
+        root::check_copies(self)?;
+        let quota = Quota::new(on_event);
+        let packages = Packages::realise(self, &quota).await?;
+        let root = root::assemble(self, &packages, &quota).await?;
+        let budget = LayerBudget::new(usize::from(self.spec.max_layers)).unwrap_or_default();
+        let plan = LayerPlan::auto(&packages.closure, budget);
+        on_event(Event::Realised {
+            paths: packages.closure.len(),
+            nar_size: packages.closure.nar_size(),
+            layers: plan.layers().len() + 1,
+        });
+        Ok(Prepared {
+            plan,
+            root: Arc::new(root),
+            level: Level::new(self.spec.compression.level()).unwrap_or(Level::DEFAULT),
+            platform: platform(),
+            config: self.config(&packages)?,
+            annotations: self.annotations()?,
+            created: self.created,
+        })
+    }
+
+    fn config(&self, packages: &Packages) -> Result<Map<String, Value>, BuildError> {
+        let rendered = config(self.spec, &|package| packages.store_path(package), self.variable);
+        let Value::Object(mut config) = rendered.map_err(BuildError::Spec)? else { return Ok(Map::new()) };
+        let labels = config.entry("Labels").or_insert_with(|| json!({}));
+        if let Value::Object(labels) = labels {
+            for (name, value) in &self.annotations {
+                labels.entry(name).or_insert_with(|| json!(value));
+            }
+            if labels.is_empty() {
+                config.remove("Labels");
+            }
+        }
+        Ok(config)
+    }
+
+    fn annotations(&self) -> Result<BTreeMap<String, String>, BuildError> {
+        let mut all = self.annotations.clone();
+        all.extend(annotations(self.spec, self.variable).map_err(BuildError::Spec)?);
+        Ok(all)
+    }
+}
+
+impl Prepared {
+    /// Makes the layers while sending them, then lets `tags` name the image.
+    pub async fn publish(
+        &self,
+        destination: &Destination,
+        tags: &[Tag],
+        effort: Effort,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Published, BuildError> {
+        layers::publish(self, destination, tags, effort, on_event).await
+    }
+}
+
+/// Checks that the labels and annotations of `spec` name no variable that is not set.
+pub fn check_variables(spec: &ImageSpec, variable: &Variable<'_>) -> Result<(), yaml::Error> {
+    config(spec, &|_| Some(String::new()), variable)?;
+    annotations(spec, variable).map(drop)
+}
+
+fn config(
+    spec: &ImageSpec,
+    store_path: &dyn Fn(&AttrPath) -> Option<String>,
+    variable: &Variable<'_>,
+) -> Result<Value, yaml::Error> {
+    spec.config.render(store_path, variable).map_err(|error| {
+        let fix = "name a variable that this job has, or leave the label out";
+        spec.error_at(&error.key, error.cause.to_string(), fix)
+    })
+}
+
+fn annotations(spec: &ImageSpec, variable: &Variable<'_>) -> Result<BTreeMap<String, String>, yaml::Error> {
+    let expanded = spec.annotations.iter().map(|(name, text)| {
+        let value = text.expand(variable).map_err(|unset| {
+            let fix = "name a variable that this job has, or leave the annotation out";
+            spec.error_at(&KeyPath::root().key("annotations").key(name), unset.to_string(), fix)
+        })?;
+        Ok((name.clone(), value))
+    });
+    expanded.collect()
+}
+
+/// The host's platform in OCI's words, which are Go's (`GOARCH`, `GOARM`).
+fn platform() -> Platform {
+    let (architecture, variant) = match std::env::consts::ARCH {
+        "x86_64" => ("amd64", None),
+        "aarch64" => ("arm64", None),
+        "x86" => ("386", None),
+        "arm" => ("arm", Some("v7")),
+        "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", None),
+        "loongarch64" => ("loong64", None),
+        other => (other, None),
+    };
+    Platform { architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+}
+
+/// The tags that a spec gives its image. A tag whose variable is not set, such as `$CI_COMMIT_TAG` on
+/// a branch, is left out and told to `left_out`; a spec without tags means `latest`.
+pub fn tags(
+    spec: &ImageSpec,
+    variable: &dyn Fn(&str) -> Option<String>,
+    left_out: &dyn Fn(&str),
+) -> Result<Vec<Tag>, yaml::Error> {
+    let tags_key = KeyPath::root().key("tags");
+    let mut tags: Vec<Tag> = Vec::new();
+    for (index, text) in spec.tags.iter().enumerate() {
+        match text.expand(variable) {
+            Ok(expanded) => tags.push(expanded.parse().map_err(|error: ReferenceError| {
+                let fix = "name a variable whose value is a tag, such as `$CI_COMMIT_REF_SLUG`";
+                spec.error_at(&tags_key.index(index), error.to_string(), fix)
+            })?),
+            Err(unset) => left_out(&format!("tag {} of {} is left out: {unset}", index + 1, spec.tags.len())),
+        }
+    }
+    if tags.is_empty() && !spec.tags.is_empty() {
+        let fix = "add a tag whose variable every job has, such as `$CI_COMMIT_SHORT_SHA`";
+        return Err(spec.error_at(&tags_key, "no tag is left", fix));
+    }
+    if tags.is_empty() {
+        tags.extend("latest".parse());
+    }
+    Ok(tags)
+}

@@ -1,0 +1,244 @@
+//! The tree of the image's last layer, from everything in the spec that is no store path.
+//!
+//! In this order, each on top of what was there: the merged trees of `contents`, `extraCommands`,
+//! `paths`, `accounts`, `presets`. Presets only fill in what is still missing.
+
+use std::io;
+
+use super::event::Quota;
+use super::packages::{BASH, CACERT, COREUTILS, Packages};
+use super::{Build, BuildError, commands, files};
+use crate::folder;
+use crate::layer::{Contents, RootKind, RootNode, RootTree, TreeError};
+use crate::nix::StorePath;
+use crate::source::local_store;
+use crate::spec::{Accounts, ImagePath, Mode, PathAction, PathEntry, Preset, ProjectPath};
+use crate::yaml::KeyPath;
+
+/// Puts the tree together.
+pub(super) async fn assemble(
+    build: &Build<'_>,
+    packages: &Packages,
+    quota: &Quota<'_>,
+) -> Result<RootTree, BuildError> {
+    let contents = packages.contents.clone();
+    let mut tree = blocking(move || merged(&contents)).await?.map_err(|error| error.located(build))?;
+    if !build.spec.extra_commands.parts().is_empty() {
+        tree = after_commands(build, packages, tree, quota).await?;
+    }
+    for (index, entry) in build.spec.paths.iter().enumerate() {
+        let key = KeyPath::root().key("paths").index(index);
+        apply(build, &mut tree, entry, &key)?;
+    }
+    let spec_error = |key: &str, error: TreeError| {
+        let fix = "leave it out, or what the packages and commands put there";
+        BuildError::Spec(build.spec.error_at(&KeyPath::root().key(key), error.to_string(), fix))
+    };
+    if let Some(accounts) = &build.spec.accounts {
+        add_accounts(&mut tree, accounts).map_err(|error| spec_error("accounts", error))?;
+    }
+    for preset in &build.spec.presets {
+        add_preset(&mut tree, *preset, packages).map_err(|error| spec_error("presets", error))?;
+    }
+    Ok(tree)
+}
+
+/// Does work on files on a thread of its own, so that whoever waits can still be told to stop.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BuildError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| BuildError::Thread)
+}
+
+/// Why the trees of `contents` could not be merged.
+enum MergeError {
+    Read(StorePath, io::Error),
+    Tree(usize, TreeError),
+}
+
+impl MergeError {
+    fn located(self, build: &Build<'_>) -> BuildError {
+        match self {
+            Self::Read(path, source) => BuildError::Store { path, source },
+            Self::Tree(index, error) => {
+                let key = KeyPath::root().key("contents").index(index);
+                let fix =
+                    "name a package whose output is a folder, or put the file into the image with `paths`";
+                BuildError::Spec(build.spec.error_at(&key, error.to_string(), fix))
+            }
+        }
+    }
+}
+
+/// The trees of `contents`, merged as `symlinkJoin` merges them.
+fn merged(contents: &[StorePath]) -> Result<RootTree, MergeError> {
+    let mut tree = RootTree::default();
+    for (index, path) in contents.iter().enumerate() {
+        let mut clash = None;
+        let read = local_store::read(path, |entry| {
+            if let Err(error) = tree.link(path, &entry) {
+                clash.get_or_insert(error);
+            }
+            Ok(())
+        });
+        read.map_err(|source| MergeError::Read(path.clone(), source))?;
+        if let Some(error) = clash {
+            return Err(MergeError::Tree(index, error));
+        }
+    }
+    Ok(tree)
+}
+
+async fn after_commands(
+    build: &Build<'_>,
+    packages: &Packages,
+    tree: RootTree,
+    quota: &Quota<'_>,
+) -> Result<RootTree, BuildError> {
+    let failed = |source| BuildError::Scratch { folder: build.scratch.to_owned(), source };
+    let script =
+        build.spec.extra_commands.render(|package| packages.store_path(package)).map_err(|error| {
+            let key = KeyPath::root().key("extraCommands");
+            BuildError::Spec(build.spec.error_at(
+                &key,
+                error.to_string(),
+                "name a package of the package set",
+            ))
+        })?;
+    let folder = build.scratch.join("commands");
+    let made = folder.clone();
+    let written = blocking(move || {
+        // What an earlier try left must not show.
+        folder::remove(&made)?;
+        files::write(&tree, &made.join(commands::TREE))
+    });
+    written.await?.map_err(failed)?;
+    commands::run(build, packages, &script, &folder, quota).await?;
+    blocking(move || files::read(&folder.join(commands::TREE))).await?.map_err(BuildError::Left)
+}
+
+/// Checks that the project has what the spec copies.
+pub(super) fn check_copies(build: &Build<'_>) -> Result<(), BuildError> {
+    for (index, entry) in build.spec.paths.iter().enumerate() {
+        if let PathAction::Copy { source } = &entry.action {
+            copy(build, source, &KeyPath::root().key("paths").index(index))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(
+    build: &Build<'_>,
+    source: &ProjectPath,
+    key: &KeyPath,
+) -> Result<Vec<(Vec<u8>, RootNode)>, BuildError> {
+    files::copy(build.project, source).map_err(|error| {
+        let fix = "name a file or folder of the project that is there when the image is built";
+        BuildError::Spec(build.spec.error_at(&key.key("source"), error.to_string(), fix))
+    })
+}
+
+fn apply(build: &Build<'_>, tree: &mut RootTree, entry: &PathEntry, key: &KeyPath) -> Result<(), BuildError> {
+    let path = in_tree(&entry.path);
+    let owned = |node: RootNode| RootNode {
+        uid: entry.uid.unwrap_or_default(),
+        gid: entry.gid.unwrap_or_default(),
+        ..node
+    };
+    let mode_of = |mode: &Mode| u32::from(mode.bits());
+    let applied = match &entry.action {
+        PathAction::Directory { mode } => tree.insert(path, owned(RootNode::directory(mode_of(mode)))),
+        PathAction::File { content, mode } => tree.insert(path, owned(text_file(mode_of(mode), content))),
+        PathAction::Symlink { target } => tree.insert(path, owned(RootNode::symlink(target.as_bytes()))),
+        PathAction::Permissions { mode, recursive } => {
+            change(tree, path, *recursive, mode.as_ref().map(mode_of), entry)
+        }
+        PathAction::Copy { source } => copy(build, source, key)?
+            .into_iter()
+            .try_for_each(|(below, node)| tree.insert(&files::join(path, &below), owned(node))),
+    };
+    applied.map_err(|error| {
+        BuildError::Spec(build.spec.error_at(&key.key("path"), error.to_string(), "name another path"))
+    })
+}
+
+/// Changes what is there, and with `recursive` what is below it; links have nothing to change.
+fn change(
+    tree: &mut RootTree,
+    path: &[u8],
+    recursive: bool,
+    mode: Option<u32>,
+    entry: &PathEntry,
+) -> Result<(), TreeError> {
+    let below = [path, b"/"].concat();
+    let is_meant = |found: &[u8], node: &RootNode| {
+        found == path || recursive && found.starts_with(&below) && !matches!(node.kind, RootKind::Symlink(_))
+    };
+    let meant = tree.iter().filter(|(found, node)| is_meant(found, node));
+    let meant: Vec<_> = meant.map(|(found, node)| (found.to_vec(), node.mode, node.uid, node.gid)).collect();
+    if meant.is_empty() {
+        return Err(TreeError::Missing(format!("/{}", String::from_utf8_lossy(path))));
+    }
+    for (path, old_mode, old_uid, old_gid) in meant {
+        let (uid, gid) = (entry.uid.unwrap_or(old_uid), entry.gid.unwrap_or(old_gid));
+        tree.set_permissions(&path, mode.unwrap_or(old_mode), uid, gid)?;
+    }
+    Ok(())
+}
+
+fn in_tree(path: &ImagePath) -> &[u8] {
+    path.as_str().trim_start_matches('/').as_bytes()
+}
+
+fn text_file(mode: u32, text: &str) -> RootNode {
+    RootNode::file(mode, Contents::Bytes(text.into()))
+}
+
+const PASSWD: &str = "root:x:0:0:root user:/root:/bin/sh\nnobody:x:65534:65534:nobody:/var/empty:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
+
+fn add_accounts(tree: &mut RootTree, accounts: &Accounts) -> Result<(), TreeError> {
+    let users: String = accounts
+        .users
+        .iter()
+        .map(|user| {
+            format!("{}:x:{}:{}:{}:{}:{}\n", user.name, user.uid, user.gid, user.gecos, user.home, user.shell)
+        })
+        .collect();
+    let groups: String = accounts
+        .groups
+        .iter()
+        .map(|group| format!("{}:x:{}:{}\n", group.name, group.gid, group.members.join(",")))
+        .collect();
+    tree.insert(b"etc/passwd", text_file(0o644, &format!("{PASSWD}{users}")))?;
+    tree.insert(b"etc/group", text_file(0o644, &format!("{GROUP}{groups}")))
+}
+
+fn add_preset(tree: &mut RootTree, preset: Preset, packages: &Packages) -> Result<(), TreeError> {
+    let in_package = |package: &str, file: &str| {
+        packages.named(package).map_or_else(Vec::new, |path| format!("{path}/{file}").into_bytes())
+    };
+    let nodes: Vec<(&str, RootNode)> = match preset {
+        Preset::Tmp => vec![("tmp", RootNode::directory(0o1777)), ("var/tmp", RootNode::directory(0o1777))],
+        Preset::UsrBinEnv => vec![("usr/bin/env", RootNode::symlink(in_package(COREUTILS, "bin/env")))],
+        Preset::BinSh => vec![("bin/sh", RootNode::symlink(in_package(BASH, "bin/bash")))],
+        // Where OpenSSL, Go and GnuTLS look, and the distributions that programs are written for.
+        Preset::CaCertificates => [
+            "etc/ssl/certs/ca-bundle.crt",
+            "etc/ssl/certs/ca-certificates.crt",
+            "etc/pki/tls/certs/ca-bundle.crt",
+        ]
+        .map(|file| (file, RootNode::symlink(in_package(CACERT, "etc/ssl/certs/ca-bundle.crt"))))
+        .to_vec(),
+        Preset::Nss => vec![
+            ("etc/passwd", text_file(0o644, PASSWD)),
+            ("etc/group", text_file(0o644, GROUP)),
+            ("etc/nsswitch.conf", text_file(0o644, "hosts: files dns\n")),
+            ("var/empty", RootNode::directory(0o555)),
+        ],
+    };
+    for (path, node) in nodes {
+        if tree.get(path.as_bytes()).is_none() {
+            tree.insert(path.as_bytes(), node)?;
+        }
+    }
+    Ok(())
+}
