@@ -26,3 +26,8 @@ pub mod source;
 
 // Flow: the one place where the parts meet.
 pub mod pipeline;
+
+// Entry: the runner's contract, the admin's configuration, the command line.
+pub mod admin;
+pub mod failure;
+pub mod stage;

@@ -1,0 +1,204 @@
+//! Who can fix which error: one exhaustive match per type, so that a new error asks for a decision.
+
+use std::io;
+
+use super::Failure;
+use crate::folder::FolderError;
+use crate::http::HttpError;
+use crate::job::JobError;
+use crate::pipeline::BuildError;
+use crate::publish::{Answer, AuthError, PublishError, Refusal};
+use crate::source::nix::NixError;
+use crate::yaml;
+
+impl From<yaml::Error> for Failure {
+    fn from(error: yaml::Error) -> Self {
+        let fix = error.fix().to_owned();
+        Self::build(error, fix)
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        match error.fix() {
+            Some(fix) => Self::build(error, fix),
+            None => Self::system(error),
+        }
+    }
+}
+
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        match &error {
+            FolderError::Missing { .. } | FolderError::NoFile { .. } => {
+                Self::build(error, "commit the file, or correct its name")
+            }
+            FolderError::NoFolder(_) => Self::build(
+                error,
+                "leave the checkout where the runner puts it: no `GIT_STRATEGY: none`, no `GIT_CLONE_PATH`",
+            ),
+            FolderError::TooLarge { .. } => Self::build(error, "name the right file"),
+            FolderError::Io { source, .. } if is_of_host(source) => Self::system(error),
+            FolderError::Io { .. } => {
+                Self::build(error, "use a regular file of the project; links must not lead out of it")
+            }
+        }
+    }
+}
+
+/// Whether the system, and not what a job did, is why a file cannot be used.
+fn is_of_host(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
+    // EIO, EMFILE and ENFILE have no kind of their own.
+    matches!(error.kind(), OutOfMemory | QuotaExceeded | ReadOnlyFilesystem | StorageFull | TimedOut)
+        || matches!(error.raw_os_error(), Some(5 | 23 | 24))
+}
+
+impl From<NixError> for Failure {
+    fn from(error: NixError) -> Self {
+        match &error {
+            NixError::Unknown { .. } | NixError::NoPackage { .. } => {
+                Self::build(error, "check the spelling, and that `nixpkgs:` is the package set that has it")
+            }
+            NixError::Refused { .. } => {
+                Self::build(error, "mend the expression or package that Nix names")
+            }
+            NixError::Start { .. } => Self::system(error).fix(
+                "install Nix and bubblewrap on the runner's host, or say in `nix.programs` and `scripts.path` where they are",
+            ),
+            NixError::Folder { .. } => Self::system(error).fix("let the runner's user write there"),
+            NixError::Host { .. } | NixError::BrokenOff { .. } | NixError::Answer { .. } => Self::system(error),
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Spec(error) => error.into(),
+            BuildError::Nix(error) => error.into(),
+            BuildError::Publish(error) => error.into(),
+            BuildError::Commands(_) => Self::build(
+                error,
+                "mend `extraCommands` of the spec: they see the packages, and neither the host nor the network",
+            ),
+            BuildError::TooManyPaths { .. } => Self::build(
+                error,
+                "use `paths`, `accounts` and `presets` instead, which run no command, or fewer packages",
+            ),
+            BuildError::Left(ref source) if is_of_host(source) => Self::system(error),
+            BuildError::Left(_) => {
+                Self::build(error, "leave files, folders and links only, and all of them readable")
+            }
+            BuildError::Sandbox(_)
+            | BuildError::Scratch { .. }
+            | BuildError::Store { .. }
+            | BuildError::Layer { .. }
+            | BuildError::Thread => Self::system(error),
+        }
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        match &error {
+            HttpError::CaFile { .. } | HttpError::Setup { .. } => {
+                Self::system(error).fix("give `registries.HOST.ca_file` a file of PEM certificates")
+            }
+            HttpError::Proxy { .. } => Self::system(error).fix("mend `HTTPS_PROXY` of the runner's environment"),
+            HttpError::NotEncrypted { .. } => Self::system(error)
+                .fix("serve the registry with TLS, or set `registries.HOST.plain_http: true` in the admin's configuration"),
+            HttpError::NotTls { host } => {
+                let fix = format!("if `{host}` is meant to be without TLS, {}", plain_http(host));
+                Self::system(error).fix(fix)
+            }
+            HttpError::Certificate { host, .. } => {
+                let fix = format!(
+                    "give `registries.{host}.ca_file` the certificate of the authority that signed it, in the admin's \
+                     configuration"
+                );
+                Self::system(error).fix(fix)
+            }
+            HttpError::NoUrl { .. }
+            | HttpError::Redirect { .. }
+            | HttpError::Connect { .. }
+            | HttpError::Silent { .. }
+            | HttpError::Broken { .. }
+            | HttpError::TooLong { .. } => Self::system(error),
+        }
+    }
+}
+
+fn plain_http(host: &str) -> String {
+    format!("set `registries.{host}.plain_http: true` in the admin's configuration")
+}
+
+const PROJECT_ACCESS: &str = "check that the container registry is on in the project's settings, that the job's user may \
+                              push to it, and that no protection rule covers the repository";
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        match &error {
+            AuthError::CredentialsRefused { .. } => Self::build(
+                error,
+                "start the job again: its token ends with it; outside GitLab, log in to the registry again",
+            ),
+            AuthError::CredentialsMissing { .. } => Self::build(
+                error,
+                "log in to the registry, so that its credentials are in the Docker configuration",
+            ),
+            AuthError::Denied { .. } | AuthError::NotGranted { .. } => Self::build(error, PROJECT_ACCESS),
+            AuthError::NotEnabled { .. } => {
+                Self::build(error, "enable the container registry in the project's settings")
+            }
+            AuthError::PlainRealm { host, .. } => {
+                let fix = format!("if `{host}` is meant to be without TLS, {}", plain_http(host));
+                Self::system(error).fix(fix)
+            }
+            AuthError::ForeignRealm { .. } => Self::system(error)
+                .fix("if that host belongs to the registry, add it to `registries.HOST.token_hosts`"),
+            AuthError::Challenge { .. } | AuthError::NoToken { .. } | AuthError::TokenUnreadable { .. } => {
+                Self::system(error)
+            }
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Http(error) => error.into(),
+            PublishError::Auth(error) => error.into(),
+            PublishError::Refused { ref answer, .. } => match fix_of(answer) {
+                Some(fix) => Self::build(error, fix),
+                None => Self::system(error),
+            },
+            PublishError::TagProtected { .. } => {
+                Self::build(error, "push another tag, or change the project's tag rules")
+            }
+            PublishError::Location { .. } => Self::system(error).fix(
+                "let the registry's proxy pass on the scheme and host of requests, or set `relativeurls`",
+            ),
+            PublishError::Layout { .. } | PublishError::LayoutIndex { .. } => {
+                Self::build(error, "name a folder that can be written and holds an image layout or nothing")
+            }
+            PublishError::WrongDigest { .. } | PublishError::ProducerGone => Self::system(error),
+        }
+    }
+}
+
+/// What the job's author can do about a refusal; nothing if the registry is at fault.
+fn fix_of(answer: &Answer) -> Option<&'static str> {
+    match answer.refusal() {
+        Refusal::Unauthorized | Refusal::Denied => Some(PROJECT_ACCESS),
+        Refusal::Repository => {
+            Some("name a repository at or below the project's own, at most two names deep")
+        }
+        Refusal::Manifest => Some("check the tag and the limits of the registry on layers and manifests"),
+        Refusal::BlobMissing
+        | Refusal::Content
+        | Refusal::Upload
+        | Refusal::Unavailable
+        | Refusal::Unexpected => None,
+    }
+}
