@@ -1,0 +1,199 @@
+//! One call of the driver: a process group, its output, and how it is ended.
+
+use std::io::{self, PipeReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How often a call looks whether it is cancelled or has ended.
+const POLL: Duration = Duration::from_millis(20);
+/// How long output of processes that outlive the driver is waited for.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How a cancelled driver is ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KillTimes {
+    /// From SIGTERM to SIGKILL.
+    pub(super) graceful: Duration,
+    /// From SIGKILL until the runner no longer waits.
+    pub(super) force: Duration,
+}
+
+/// Where the standard output goes; the standard error always goes to the caller's `print`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stdout {
+    /// Together with the standard error, in the order of writing.
+    WithStderr,
+    /// Into [`Ended::stdout`].
+    Apart,
+}
+
+/// A call that is over.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// `None` if a signal ended it, or it could not be ended.
+    pub(super) exit_code: Option<i32>,
+    /// Whether it was told to end.
+    pub(super) cancelled: bool,
+    /// The standard output, if it was wanted apart.
+    pub(super) stdout: Vec<u8>,
+}
+
+/// Runs `command` in a process group of its own, until it ends or `cancel` becomes true.
+pub(super) fn call(
+    mut command: Command,
+    stdout: Stdout,
+    cancel: &AtomicBool,
+    times: KillTimes,
+    mut print: impl FnMut(&[u8]),
+) -> io::Result<Ended> {
+    let (log, log_end) = io::pipe()?;
+    let (output, output_end) = io::pipe()?;
+    command.stdin(Stdio::null()).stderr(log_end.try_clone()?).process_group(0);
+    // Pipes end when nobody holds their writing ends: neither this function nor the command.
+    match stdout {
+        Stdout::WithStderr => {
+            command.stdout(log_end);
+            drop(output_end);
+        }
+        Stdout::Apart => {
+            command.stdout(output_end);
+            drop(log_end);
+        }
+    }
+    let child = command.spawn()?;
+    drop(command);
+
+    let (sender, chunks) = channel();
+    read_all(log, Stdout::WithStderr, sender.clone());
+    read_all(output, Stdout::Apart, sender);
+    let mut collected = Vec::new();
+    let mut take = |(from, bytes): Chunk| match from {
+        Stdout::WithStderr => print(&bytes),
+        Stdout::Apart => collected.extend(bytes),
+    };
+    let (status, cancelled) = supervise(child, &chunks, cancel, times, &mut take)?;
+    Ok(Ended { exit_code: status.and_then(|status| status.code()), cancelled, stdout: collected })
+}
+
+type Chunk = (Stdout, Vec<u8>);
+
+fn read_all(mut pipe: PipeReader, name: Stdout, chunks: Sender<Chunk>) {
+    thread::spawn(move || {
+        let mut buffer = [0u8; 8192];
+        while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+            if chunks.send((name, buffer[..length].to_vec())).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn supervise(
+    mut child: Child,
+    chunks: &Receiver<Chunk>,
+    cancel: &AtomicBool,
+    times: KillTimes,
+    take: &mut dyn FnMut(Chunk),
+) -> io::Result<(Option<ExitStatus>, bool)> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let signal = |signal| group.is_some_and(|group| kill_process_group(group, signal).is_ok());
+    let mut termed: Option<Instant> = None;
+    let mut killed: Option<Instant> = None;
+    let mut ended: Option<(ExitStatus, Instant)> = None;
+    loop {
+        let open = match chunks.recv_timeout(POLL) {
+            Ok(chunk) => {
+                take(chunk);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(POLL);
+                false
+            }
+        };
+        if ended.is_none() {
+            ended = child.try_wait()?.map(|status| (status, Instant::now()));
+        }
+        match (ended, termed, killed) {
+            (Some((status, at)), ..) if !open || at.elapsed() > LINGER => {
+                // A child that was just being started may have missed SIGTERM.
+                if open && termed.is_some() {
+                    signal(Signal::KILL);
+                }
+                return Ok((Some(status), termed.is_some()));
+            }
+            (None, None, _) if cancel.load(Ordering::Relaxed) && signal(Signal::TERM) => {
+                termed = Some(Instant::now());
+            }
+            (None, Some(at), None) if at.elapsed() > times.graceful && signal(Signal::KILL) => {
+                killed = Some(Instant::now());
+            }
+            (None, _, Some(at)) if at.elapsed() > times.force => return Ok((None, true)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: KillTimes =
+        KillTimes { graceful: Duration::from_millis(300), force: Duration::from_secs(20) };
+
+    fn shell(script: &str, stdout: Stdout, cancel: &AtomicBool) -> (Ended, String) {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        let mut printed = Vec::new();
+        let ended = call(command, stdout, cancel, TIMES, |bytes| {
+            printed.extend_from_slice(bytes);
+            if printed.ends_with(b"ready\n") {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        });
+        (ended.unwrap(), String::from_utf8(printed).unwrap())
+    }
+
+    #[test]
+    fn output_keeps_its_order_or_comes_apart() {
+        let script = "echo 1; echo 2 >&2; echo 3; exit 7";
+        let never = AtomicBool::new(false);
+
+        let (together, printed) = shell(script, Stdout::WithStderr, &never);
+        assert_eq!((together.exit_code, printed.as_str()), (Some(7), "1\n2\n3\n"));
+        let (apart, printed) = shell(script, Stdout::Apart, &never);
+        assert_eq!((apart.stdout.as_slice(), printed.as_str()), (&b"1\n3\n"[..], "2\n"));
+    }
+
+    #[test]
+    fn cancelling_reaches_the_whole_group_and_leaves_time() {
+        let script = "trap 'echo bye; exit 9' TERM; sh -c 'trap \"echo child; exit\" TERM; echo ready; while :; do :; done' & wait";
+
+        let (ended, printed) = shell(script, Stdout::WithStderr, &AtomicBool::new(false));
+
+        assert!(ended.cancelled);
+        assert_eq!(ended.exit_code, Some(9));
+        assert!(printed.contains("bye\n") && printed.contains("child\n"), "{printed}");
+    }
+
+    #[test]
+    fn a_driver_that_ignores_sigterm_is_killed() {
+        let started = Instant::now();
+
+        let (ended, _) = shell(
+            "trap '' TERM; echo ready; sleep 60; sleep 60",
+            Stdout::WithStderr,
+            &AtomicBool::new(false),
+        );
+
+        assert!(ended.cancelled && ended.exit_code.is_none());
+        assert!(started.elapsed() >= TIMES.graceful && started.elapsed() < Duration::from_secs(20));
+    }
+}

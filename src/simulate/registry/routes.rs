@@ -1,0 +1,209 @@
+//! Which request does what (distribution specification, "Endpoints").
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::reply::{Reply, content, digest_invalid, empty, error, with};
+use super::store::{Manifest, ManifestRefused};
+use super::{Logged, Shared, uploads};
+use crate::http::Url;
+use crate::oci::Digest;
+
+/// More than any chunk that a client sends.
+const MOST_BODY: usize = 1024 * 1024 * 1024;
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+enum Endpoint<'a> {
+    Token,
+    Base,
+    Blob { repository: &'a str, digest: &'a str },
+    Uploads { repository: &'a str },
+    Upload { repository: &'a str, id: &'a str },
+    Manifest { repository: &'a str, reference: &'a str },
+    Tags { repository: &'a str },
+}
+
+/// Answers any request, and logs it.
+pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
+    let (parts, body) = request.into_parts();
+    let (reply, length) = match to_bytes(body, MOST_BODY).await {
+        Ok(body) => {
+            let length = body.len();
+            (reply(&shared, &parts, body), length)
+        }
+        Err(_) => (error(StatusCode::BAD_REQUEST, "SIZE_INVALID", "the body broke off"), 0),
+    };
+    shared.state().log.push(Logged {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        authorized: parts.headers.contains_key(header::AUTHORIZATION),
+        body: length,
+        status: reply.status().as_u16(),
+    });
+    if parts.method == Method::HEAD { reply.map(|_| Body::empty()) } else { reply }
+}
+
+fn reply(shared: &Shared, parts: &Parts, body: Bytes) -> Reply {
+    let (method, headers) = (&parts.method, &parts.headers);
+    let query = query(&format!("{}{}", shared.origin, parts.uri));
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let Some(endpoint) = endpoint(parts.uri.path()) else {
+        return error(StatusCode::NOT_FOUND, "NAME_INVALID", "there is no such endpoint");
+    };
+    let need = match endpoint {
+        Endpoint::Token => return shared.give_token(headers, &query),
+        Endpoint::Base => None,
+        Endpoint::Blob { repository, .. }
+        | Endpoint::Manifest { repository, .. }
+        | Endpoint::Tags { repository }
+            if reads =>
+        {
+            Some((repository, "pull"))
+        }
+        Endpoint::Blob { repository, .. }
+        | Endpoint::Manifest { repository, .. }
+        | Endpoint::Tags { repository }
+        | Endpoint::Uploads { repository }
+        | Endpoint::Upload { repository, .. } => Some((repository, "push")),
+    };
+    if let Some(refusal) = shared.refusal(headers, need) {
+        return refusal;
+    }
+    match (method.as_str(), endpoint) {
+        ("GET", Endpoint::Base) => empty(StatusCode::OK),
+        ("GET" | "HEAD", Endpoint::Blob { repository, digest }) => get_blob(shared, repository, digest),
+        ("POST", Endpoint::Uploads { repository }) => uploads::open(shared, repository, &query, body),
+        ("GET", Endpoint::Upload { repository, id }) => uploads::status(shared, repository, id),
+        ("PATCH", Endpoint::Upload { repository, id }) => {
+            uploads::append(shared, repository, id, &query, headers, &body)
+        }
+        ("PUT", Endpoint::Upload { repository, id }) => {
+            uploads::close(shared, repository, id, &query, headers, &body)
+        }
+        ("DELETE", Endpoint::Upload { repository, id }) => uploads::give_up(shared, repository, id),
+        ("GET" | "HEAD", Endpoint::Manifest { repository, reference }) => {
+            get_manifest(shared, repository, reference)
+        }
+        ("PUT", Endpoint::Manifest { repository, reference }) => {
+            put_manifest(shared, repository, reference, headers, body)
+        }
+        ("GET", Endpoint::Tags { repository }) => {
+            let tags = json!({ "name": repository, "tags": shared.state().store.tags(repository) });
+            content("application/json", tags.to_string())
+        }
+        _ => error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "the endpoint has no such method"),
+    }
+}
+
+fn endpoint(path: &str) -> Option<Endpoint<'_>> {
+    if path == "/jwt/auth" {
+        return Some(Endpoint::Token);
+    }
+    let rest = path.strip_prefix("/v2/")?;
+    if rest.is_empty() {
+        return Some(Endpoint::Base);
+    }
+    if let Some(repository) = rest.strip_suffix("/blobs/uploads/").or(rest.strip_suffix("/blobs/uploads")) {
+        return Some(Endpoint::Uploads { repository });
+    }
+    if let Some(repository) = rest.strip_suffix("/tags/list") {
+        return Some(Endpoint::Tags { repository });
+    }
+    let (start, last) = rest.rsplit_once('/')?;
+    let named = |suffix| start.strip_suffix(suffix);
+    if let Some(repository) = named("/blobs/uploads") {
+        Some(Endpoint::Upload { repository, id: last })
+    } else if let Some(repository) = named("/blobs") {
+        Some(Endpoint::Blob { repository, digest: last })
+    } else {
+        named("/manifests").map(|repository| Endpoint::Manifest { repository, reference: last })
+    }
+}
+
+fn query(url: &str) -> Vec<(String, String)> {
+    let url = Url::parse(url);
+    url.map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default()
+}
+
+fn get_blob(shared: &Shared, repository: &str, digest: &str) -> Reply {
+    let Ok(digest) = digest.parse::<Digest>() else { return digest_invalid() };
+    match shared.state().store.blob(repository, &digest) {
+        Some(bytes) => {
+            let length = bytes.len().to_string();
+            let reply = with(content("application/octet-stream", bytes), "content-length", &length);
+            with(reply, "docker-content-digest", &digest.to_string())
+        }
+        None => error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "blob unknown to registry"),
+    }
+}
+
+fn get_manifest(shared: &Shared, repository: &str, reference: &str) -> Reply {
+    match shared.state().store.manifest(repository, reference) {
+        Some((digest, manifest)) => {
+            let length = manifest.bytes.len().to_string();
+            let reply = with(content(&manifest.media_type, manifest.bytes), "content-length", &length);
+            with(reply, "docker-content-digest", &digest.to_string())
+        }
+        None => error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "manifest unknown to registry"),
+    }
+}
+
+fn put_manifest(
+    shared: &Shared,
+    repository: &str,
+    reference: &str,
+    headers: &HeaderMap,
+    bytes: Bytes,
+) -> Reply {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let manifest = Manifest { media_type: media_type.unwrap_or_default().to_owned(), bytes };
+    match shared.state().store.put_manifest(repository, reference, manifest) {
+        Ok(digest) => {
+            let reply =
+                with(empty(StatusCode::CREATED), "location", &format!("/v2/{repository}/manifests/{digest}"));
+            with(reply, "docker-content-digest", &digest.to_string())
+        }
+        Err(ManifestRefused::Digest) => digest_invalid(),
+        Err(ManifestRefused::Reference) => {
+            error(StatusCode::BAD_REQUEST, "TAG_INVALID", "the reference is neither tag nor digest")
+        }
+        Err(ManifestRefused::Invalid) => {
+            error(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", "manifest invalid")
+        }
+        Err(ManifestRefused::BlobUnknown(digest)) => error(
+            StatusCode::BAD_REQUEST,
+            "MANIFEST_BLOB_UNKNOWN",
+            &format!("the repository does not have `{digest}`"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_what_the_specification_says() {
+        for (path, expected) in [
+            ("/v2/", Some(Endpoint::Base)),
+            ("/jwt/auth", Some(Endpoint::Token)),
+            ("/v2/a/b/blobs/sha256:1", Some(Endpoint::Blob { repository: "a/b", digest: "sha256:1" })),
+            ("/v2/a/b/blobs/uploads/", Some(Endpoint::Uploads { repository: "a/b" })),
+            ("/v2/a/b/blobs/uploads/7", Some(Endpoint::Upload { repository: "a/b", id: "7" })),
+            ("/v2/a/b/manifests/1.2", Some(Endpoint::Manifest { repository: "a/b", reference: "1.2" })),
+            ("/v2/a/b/tags/list", Some(Endpoint::Tags { repository: "a/b" })),
+            ("/v1/", None),
+            ("/v2/a", None),
+            ("/v2/a/referrers/x", None),
+        ] {
+            assert_eq!(endpoint(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Pushes to a registry in this process, and to servers that misbehave.
+
+#![expect(clippy::unwrap_used, reason = "in a test, what goes wrong is to be seen")]
+
+mod blobs;
+mod faults;
+mod images;
+mod origins;
+mod support;
+mod tls;
+mod tokens;
