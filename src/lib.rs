@@ -29,6 +29,7 @@ pub mod pipeline;
 
 // Entry: the runner's contract, the admin's configuration, the command line.
 pub mod admin;
+pub mod cli;
 pub mod failure;
 pub mod simulate;
 pub mod stage;

@@ -1,0 +1,217 @@
+//! The command line.
+
+mod build;
+mod credentials;
+mod print_config;
+mod simulate;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::{AdminConfig, DEFAULT_FILE, Host};
+use crate::failure::Failure;
+use crate::folder;
+use crate::job::Environment;
+use crate::job::log::sanitise;
+use crate::source::nix::forget_roots;
+use crate::stage::{self, Driver, Log, Outcome};
+
+/// What the operating system hands to the program.
+pub struct Invocation {
+    /// The arguments, the program's name first.
+    pub arguments: Vec<OsString>,
+    /// The whole environment.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// When the program started.
+    pub now: Timestamp,
+    /// Seconds since 1970, at any time.
+    pub clock: fn() -> u64,
+}
+
+/// Builds layered OCI images from Nix packages and pushes them: a custom executor for GitLab Runner.
+#[derive(Debug, Parser)]
+#[command(name = "nixlayer", version, arg_required_else_help = true)]
+struct Arguments {
+    /// The admin's configuration [default: /etc/nixlayer/config.yaml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a stage of a job; called by GitLab Runner
+    Stage {
+        #[command(subcommand)]
+        stage: Stage,
+    },
+    /// Prints the `[runners.custom]` block for the runner's `config.toml`
+    PrintConfig,
+    /// Builds an image and puts it into registries or folders
+    Build(build::Arguments),
+    /// Plays GitLab and its runner for a project: an image job through all stages
+    Simulate(simulate::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum Stage {
+    /// Tells the runner where the job's folders are
+    Config,
+    /// Checks what can be checked before the checkout
+    Prepare,
+    /// Runs a script of the job, and builds the image of an image job
+    Run {
+        /// The script that the runner wrote
+        script: PathBuf,
+        /// Its name in the runner's contract, such as `build_script`
+        stage: String,
+    },
+    /// Removes what the job left
+    Cleanup,
+}
+
+/// Runs the program and gives its exit code.
+pub fn run(invocation: Invocation) -> u8 {
+    let arguments = match Arguments::try_parse_from(&invocation.arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no mistakes, and go to standard output.
+            let _ = error.print();
+            return if error.use_stderr() { 2 } else { 0 };
+        }
+    };
+    let environment = match Environment::parse(invocation.environment.clone()) {
+        Ok(environment) => environment,
+        Err(error) => return report(&Failure::system(error), 2, true),
+    };
+    // What `config` and `cleanup` print on standard output is not for the job's log.
+    let to_stderr =
+        !matches!(arguments.command, Command::Stage { stage: Stage::Prepare | Stage::Run { .. } });
+    match execute(arguments, &invocation, &environment) {
+        Ok(code) => code,
+        Err(failure) => report(&failure, failure.exit_code(&environment), to_stderr),
+    }
+}
+
+fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environment) -> Result<u8, Failure> {
+    let config_file = arguments.config.as_deref();
+    let log = || Log::new(Box::new(io::stdout()), invocation.clock);
+    let with_driver = |work: &dyn Fn(&Driver<'_>) -> Result<u8, Failure>| {
+        let config = read_config(config_file, &invocation.environment)?;
+        work(&Driver { config: &config, environment, host: &invocation.environment, now: invocation.now })
+    };
+    match arguments.command {
+        Command::PrintConfig => print_config::print(config_file, &mut io::stdout()).map(|()| 0),
+        Command::Simulate(arguments) => simulate::simulate(&arguments, config_file, invocation),
+        Command::Build(arguments) => {
+            with_driver(&|driver| wait(build::build(&arguments, driver)).map(|()| 0))
+        }
+        Command::Stage { stage } => with_driver(&|driver| match &stage {
+            Stage::Config => stage::config(driver, &mut io::stdout()).map(|()| 0),
+            Stage::Prepare => wait(stage::prepare(driver, &log())).map(|()| 0),
+            Stage::Run { script, stage } => Ok(match wait(stage::run(driver, script, stage, &log()))? {
+                Outcome::Success => 0,
+                Outcome::ScriptFailed => environment.build_failure,
+            }),
+            Stage::Cleanup => stage::cleanup(driver).map(|()| 0),
+        }),
+    }
+}
+
+/// Runs `work` to its end. What it left on other threads gets a second to stop.
+fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Failure::cannot("start threads"))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+fn report(failure: &Failure, code: u8, to_stderr: bool) -> u8 {
+    // A cause may quote what a builder or a server said.
+    let failure = sanitise(&failure.to_string());
+    // Nobody is left to tell if this fails; the exit code still says it.
+    let _ = if to_stderr { writeln!(io::stderr(), "{failure}") } else { writeln!(io::stdout(), "{failure}") };
+    code
+}
+
+fn read_config(
+    file: Option<&Path>,
+    environment: &BTreeMap<OsString, OsString>,
+) -> Result<AdminConfig, Failure> {
+    let host = Host {
+        state_dir: state_dir(environment)?,
+        threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+    };
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    match fs::read(path) {
+        Ok(bytes) => AdminConfig::parse(&path.to_string_lossy(), &bytes, &host).map_err(|error| {
+            let fix = error.fix().to_owned();
+            Failure::system(error).fix(fix)
+        }),
+        Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            Ok(AdminConfig::defaults(&host))
+        }
+        Err(error) => {
+            Err(Failure::system(error).fix(format!("let the runner's user read `{}`", path.display())))
+        }
+    }
+}
+
+/// `/var/lib/nixlayer` for root, else a folder in the user's home.
+fn state_dir(environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, Failure> {
+    let variable =
+        |name: &str| environment.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute());
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/nixlayer".into());
+    }
+    let state = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+    // A folder that everybody may write to would do for nobody.
+    state.map(|state| state.join("nixlayer")).ok_or_else(|| {
+        Failure::system("the runner's user has no `HOME`")
+            .fix("set `HOME` in the runner's environment, so that there is a folder for the driver's state")
+    })
+}
+
+/// Waits until somebody asks the program to end: Ctrl-C, or `kill`.
+async fn interrupted() -> Result<(), Failure> {
+    let mut terminated = signal(SignalKind::terminate()).map_err(Failure::cannot("listen to signals"))?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.map_err(Failure::cannot("listen to signals")),
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
+/// A folder for what is of no use afterwards, in the system's folder for such; nobody else's.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let private = fs::Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("nixlayer-").permissions(private).tempdir();
+        Ok(Self(folder.map_err(Failure::cannot("make a temporary folder"))?.keep()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It may hold folders that only this knows how to remove. What cannot be removed is left.
+        let _ = folder::remove(&self.0);
+        forget_roots(&self.0);
+    }
+}
