@@ -1,0 +1,32 @@
+//! nixlayer's parts together, and with the real programs around them: Nix, a registry, tools that read images.
+//!
+//! `tests/run` prepares the machine and runs these; with the machine prepared, `cargo test --test integration` does.
+
+#[cfg(test)]
+mod cancelling;
+#[cfg(test)]
+mod cleanup;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod images;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod mistakes;
+#[cfg(test)]
+mod real_parts;
+#[cfg(test)]
+mod registries;
+#[cfg(test)]
+mod roots;
+#[cfg(test)]
+mod specs;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod trust;

@@ -1,0 +1,195 @@
+//! `nixlayer build` beside a real registry, with credentials where container tools keep them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Output;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::SignedDuration;
+use serde_json::json;
+
+use crate::support::{Account, Auth, DockerRegistry, TestJob, TokenIssuer, skopeo, succeed};
+
+const RIGHT: &str = "canary-right-4711";
+const WRONG: &str = "canary-wrong-4711";
+
+fn issuer() -> TokenIssuer {
+    let grants = BTreeMap::from([("team/app", ["pull", "push"].as_slice()), ("team/other", &["pull"])]);
+    TokenIssuer::start(vec![Account { user: "ada", password: RIGHT, grants }], SignedDuration::from_mins(5))
+}
+
+/// The example project, on a machine whose admin trusts the registry and its token endpoint without TLS.
+fn job(registry: &DockerRegistry, issuer: &TokenIssuer) -> TestJob {
+    TestJob::example("hello")
+        .trusting(registry.address())
+        .trusting(&issuer.address())
+        .with_tokens_from(registry.address(), &issuer.address())
+}
+
+/// Writes a file of credentials as `docker login` does, and gives its path.
+fn auth_file(job: &TestJob, file: &str, registry: &str, password: &str) -> String {
+    let auth = STANDARD.encode(format!("ada:{password}"));
+    let text = json!({ "auths": { registry: { "auth": auth } } }).to_string();
+    let file = job.place(file);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// What the command printed: to standard output, and as an error.
+fn printed(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    for password in [RIGHT, WRONG] {
+        let pair = STANDARD.encode(format!("ada:{password}"));
+        assert!(![&stdout, &stderr].iter().any(|text| text.contains(password) || text.contains(&pair)));
+    }
+    (stdout, stderr)
+}
+
+fn digest(image: &str) -> String {
+    let credentials = format!("ada:{RIGHT}");
+    let creds = ["--creds", &credentials];
+    let of_registry = if image.starts_with("docker://") { &creds[..] } else { &[] };
+    let arguments =
+        [&["inspect", "--tls-verify=false", "--format={{.Digest}}"], of_registry, &[image]].concat();
+    succeed(skopeo(&arguments)).trim().to_owned()
+}
+
+#[test]
+fn build_pushes_with_tokens_to_several_places_and_then_only_what_is_new() {
+    let issuer = issuer();
+    let registry = DockerRegistry::start(Auth::Token(&issuer));
+    let job = job(&registry, &issuer);
+    let auth = auth_file(&job, "auth.json", registry.address(), RIGHT);
+    let there = format!("{}/team/app", registry.address());
+    let other_tag = format!("docker://{there}:other");
+    let build = |target: &str| {
+        job.build(
+            &["image.yaml", "--to", target, "--to", &other_tag, "--to", "oci:layout"],
+            &[("REGISTRY_AUTH_FILE", &auth)],
+        )
+    };
+
+    let (stdout, _) = printed(&assert_success(build(&there)));
+    let digests: Vec<&str> = stdout.lines().filter_map(|line| line.strip_prefix("digest: ")).collect();
+    let layout = format!("oci:{}:latest", job.place("project/layout").display());
+    let found = [format!("docker://{there}:latest"), other_tag.clone(), layout].map(|image| digest(&image));
+    assert_eq!(digests, found);
+    assert_eq!(found[0], found[2]);
+    let lines_of = |stdout: &str, word: &str| {
+        stdout
+            .lines()
+            .filter(|line| line.starts_with("layer ") && line.split_whitespace().any(|w| w == word))
+            .count()
+    };
+    // A layer of hello, and one of what is in no store path. The second place is the same repository.
+    assert_eq!((lines_of(&stdout, "new"), lines_of(&stdout, "reused")), (4, 2), "{stdout}");
+
+    let (stdout, _) = printed(&assert_success(build(&there)));
+    assert_eq!((lines_of(&stdout, "new"), lines_of(&stdout, "reused")), (0, 6), "{stdout}");
+}
+
+#[test]
+fn wrong_password_is_shown_to_the_token_endpoint_once() {
+    let issuer = issuer();
+    let registry = DockerRegistry::start(Auth::Token(&issuer));
+    let job = job(&registry, &issuer);
+    let there = format!("{}/team/app", registry.address());
+    let auth = auth_file(&job, "auth.json", registry.address(), WRONG);
+
+    let output = job.build(&["image.yaml", "--to", &there], &[("REGISTRY_AUTH_FILE", &auth)]);
+
+    let (_, stderr) = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(issuer.requests(), 1);
+    let stderr = stderr.replace(registry.address(), "REGISTRY").replace(&issuer.address(), "ISSUER");
+    insta::assert_snapshot!("wrong_password", stderr);
+}
+
+#[test]
+fn repository_without_the_right_to_push_is_named() {
+    let issuer = issuer();
+    let registry = DockerRegistry::start(Auth::Token(&issuer));
+    let job = job(&registry, &issuer);
+    let there = format!("{}/team/other", registry.address());
+    let auth = auth_file(&job, "auth.json", registry.address(), RIGHT);
+
+    let output = job.build(&["image.yaml", "--to", &there], &[("REGISTRY_AUTH_FILE", &auth)]);
+
+    let (_, stderr) = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    insta::assert_snapshot!("no_right_to_push", stderr.replace(registry.address(), "REGISTRY"));
+}
+
+#[test]
+fn registry_with_passwords_takes_dockers_own_file() {
+    let registry = DockerRegistry::start(Auth::Htpasswd { user: "ada", password: RIGHT });
+    let job = TestJob::example("hello").trusting(registry.address());
+    let there = format!("{}/team/app:1.0", registry.address());
+    auth_file(&job, "right/config.json", registry.address(), RIGHT);
+    auth_file(&job, "wrong/config.json", registry.address(), WRONG);
+    let folder = |name: &str| job.place(name).to_str().unwrap().to_owned();
+    let build =
+        |docker_config: &str| job.build(&["image.yaml", "--to", &there], &[("DOCKER_CONFIG", docker_config)]);
+
+    let refused = build(&folder("wrong"));
+    let nobody = build(&folder("none"));
+    let pushed = build(&folder("right"));
+
+    let (_, stderr) = printed(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the credentials for `127.0.0.1"), "{stderr}");
+    assert_eq!(
+        registry.log().matches("error authenticating user").count(),
+        1,
+        "a wrong password is sent once"
+    );
+    let (_, stderr) = printed(&nobody);
+    assert_eq!(nobody.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("asks for credentials, and there are none") && stderr.contains("fix:"),
+        "{stderr}"
+    );
+    printed(&assert_success(pushed));
+    assert!(digest(&format!("docker://{there}")).starts_with("sha256:"));
+}
+
+#[test]
+fn registry_without_tls_is_spoken_to_only_where_the_admin_says_so() {
+    let issuer = issuer();
+    let registry = DockerRegistry::start(Auth::Token(&issuer));
+    let job = TestJob::example("hello");
+    let there = format!("{}/team/app", registry.address());
+    let auth = auth_file(&job, "auth.json", registry.address(), RIGHT);
+
+    let output = job.build(&["image.yaml", "--to", &there], &[("REGISTRY_AUTH_FILE", &auth)]);
+
+    let (_, stderr) = printed(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(issuer.requests(), 0);
+    insta::assert_snapshot!("registry_without_tls", stderr.replace(registry.address(), "REGISTRY"));
+}
+
+#[test]
+fn token_endpoint_without_tls_gets_no_password_either() {
+    let issuer = issuer();
+    let registry = DockerRegistry::start(Auth::Token(&issuer));
+    let job = TestJob::example("hello").trusting(registry.address());
+    let there = format!("{}/team/app", registry.address());
+    let auth = auth_file(&job, "auth.json", registry.address(), RIGHT);
+
+    let output = job.build(&["image.yaml", "--to", &there], &[("REGISTRY_AUTH_FILE", &auth)]);
+
+    let (_, stderr) = printed(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(issuer.requests(), 0);
+    let stderr = stderr.replace(registry.address(), "REGISTRY").replace(&issuer.address(), "ISSUER");
+    insta::assert_snapshot!("token_endpoint_without_tls", stderr);
+}
+
+fn assert_success(output: Output) -> Output {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
