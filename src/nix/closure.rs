@@ -87,3 +87,43 @@ impl Closure {
         self.infos.values().map(|info| info.nar_size).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(name: &str, nar_size: u64, references: &[&str]) -> PathInfo {
+        let path = |name: &str| StorePath::from_base_name(&format!("{}-{name}", "0".repeat(32))).unwrap();
+        PathInfo {
+            path: path(name),
+            nar_hash: NarHash::from_bytes([0; 32]),
+            nar_size,
+            references: references.iter().map(|name| path(name)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_closure_is_the_same_in_whatever_order_its_paths_were_found() {
+        let (a, b) = (info("a", 1, &["a", "b"]), info("b", 2, &[]));
+
+        let closure = Closure::new([a.clone(), b.clone()]).unwrap();
+
+        assert_eq!(Closure::new([b.clone(), a.clone(), b]), Ok(closure.clone()));
+        assert_eq!((closure.len(), closure.nar_size()), (2, 3));
+    }
+
+    #[test]
+    fn a_reference_that_leads_out_is_named() {
+        let error = Closure::new([info("a", 1, &["b"])]).unwrap_err();
+
+        assert!(matches!(&error, ClosureError::Open { referrer, missing }
+            if referrer.name() == "a" && missing.name() == "b"));
+    }
+
+    #[test]
+    fn two_descriptions_of_one_path_that_differ_are_refused() {
+        let error = Closure::new([info("a", 1, &[]), info("a", 2, &[])]).unwrap_err();
+
+        assert!(matches!(error, ClosureError::Contradiction(path) if path.name() == "a"));
+    }
+}
