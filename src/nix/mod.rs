@@ -5,6 +5,7 @@
 
 pub mod closure;
 pub mod dump_db;
+pub mod nar;
 pub mod nar_hash;
 pub mod nix32;
 pub mod store_path;
