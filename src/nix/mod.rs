@@ -9,8 +9,10 @@ pub mod nar;
 pub mod nar_hash;
 pub mod nix32;
 pub mod store_path;
+pub mod system;
 pub mod tree;
 
 pub use closure::{Closure, ClosureError, PathInfo};
 pub use nar_hash::NarHash;
 pub use store_path::{STORE_DIR, StorePath};
+pub use system::System;

@@ -12,9 +12,10 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use super::event::Quota;
-use super::packages::{BASH, COREUTILS, Packages};
+use super::packages::Packages;
 use super::{Build, BuildError};
 use crate::sandbox::{Sandbox, View, read_end};
+use crate::spec::{BASH, COREUTILS};
 
 /// The tree's folder in the folder that the commands see as `/tmp`.
 pub(super) const TREE: &str = "image";

@@ -28,7 +28,7 @@ pub use self::layers::{LayerReport, Published};
 use self::packages::Packages;
 use crate::folder::Folder;
 use crate::layer::{LayerBudget, LayerPlan, Level, RootTree};
-use crate::nix::StorePath;
+use crate::nix::{StorePath, System};
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Platform, Tag};
 use crate::publish::{Destination, PublishError};
@@ -164,7 +164,7 @@ impl Build<'_> {
             plan,
             root: Arc::new(root),
             level: Level::new(self.spec.compression.level()).unwrap_or(Level::DEFAULT),
-            platform: platform(),
+            platform: platform(self.spec.system.unwrap_or(System::HOST)),
             config: self.config(&packages)?,
             annotations: self.annotations()?,
             created: self.created,
@@ -234,15 +234,17 @@ fn annotations(spec: &ImageSpec, variable: &Variable<'_>) -> Result<BTreeMap<Str
     expanded.collect()
 }
 
-/// The host's platform in OCI's words, which are Go's (`GOARCH`, `GOARM`).
-fn platform() -> Platform {
-    let (architecture, variant) = match std::env::consts::ARCH {
+/// The platform in OCI's words, which are Go's (`GOARCH`, `GOARM`).
+fn platform(system: System) -> Platform {
+    let (architecture, variant) = match system.as_str().trim_end_matches("-linux") {
         "x86_64" => ("amd64", None),
         "aarch64" => ("arm64", None),
-        "x86" => ("386", None),
-        "arm" => ("arm", Some("v7")),
-        "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", None),
+        "i686" => ("386", None),
+        "armv7l" => ("arm", Some("v7")),
+        "armv6l" => ("arm", Some("v6")),
+        "powerpc64le" => ("ppc64le", None),
         "loongarch64" => ("loong64", None),
+        "mips64el" => ("mips64le", None),
         other => (other, None),
     };
     Platform { architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }

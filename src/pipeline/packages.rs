@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::event::Quota;
 use super::{Build, BuildError};
-use crate::nix::{Closure, StorePath};
-use crate::source::nix::{NixError, Wanted};
-use crate::spec::{AttrPath, Content, Flake, ImageSpec, Nixpkgs, Preset, ProjectPath};
+use crate::nix::{Closure, StorePath, System};
+use crate::source::nix::{NixError, Scope};
+use crate::spec::{AttrPath, Content, Demand, Flake, ImageSpec, Nixpkgs, ProjectPath, Purpose};
 use crate::yaml::{self, KeyPath};
 
 /// Where everything that a spec names lies in the store.
@@ -22,59 +22,41 @@ pub(super) struct Packages {
     named: BTreeMap<AttrPath, StorePath>,
 }
 
-/// One thing to be found, and the key of the spec that asks for it.
-struct Asked<'a> {
-    wanted: Wanted<'a>,
-    key: KeyPath,
-}
-
 impl Packages {
     /// Has Nix find, build or download everything that the spec names.
     pub(super) async fn realise(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
         let spec = build.spec;
         check_folders(build).map_err(BuildError::Spec)?;
-        let presets: Vec<(KeyPath, AttrPath)> =
-            spec.presets.iter().filter_map(|preset| package_of(*preset)).collect();
-        let tools: Vec<AttrPath> = if spec.extra_commands.parts().is_empty() {
-            Vec::new()
-        } else {
-            [BASH, COREUTILS].into_iter().filter_map(|name| name.parse().ok()).collect()
+        let demands = spec.demands();
+        let wanted: Vec<Content> = demands.iter().map(|demand| demand.content.clone()).collect();
+        let scope = Scope {
+            nixpkgs: &spec.nixpkgs,
+            system: spec.system.unwrap_or(System::HOST),
+            project: build.project.path(),
         };
-        let mut asked = Vec::new();
-        for (index, content) in spec.contents.iter().enumerate() {
-            asked.push(Asked {
-                wanted: Wanted::Content(content),
-                key: KeyPath::root().key("contents").index(index),
-            });
-        }
-        for (key, package) in spec.packages() {
-            asked.push(Asked { wanted: Wanted::Package(package), key });
-        }
-        for (key, package) in &presets {
-            asked.push(Asked { wanted: Wanted::Package(package), key: key.clone() });
-        }
-        let image = asked.len();
-        for package in &tools {
-            asked.push(Asked { wanted: Wanted::Package(package), key: KeyPath::root().key("extraCommands") });
-        }
+        let evaluated = build.nix.evaluate(&wanted, &scope, build.roots, &|line| quota.say(line)).await;
+        let evaluated = evaluated.map_err(|error| located(spec, &demands, error))?;
+        let realised = build.nix.realise(&evaluated, build.roots, &|line| quota.say(line)).await;
+        realised.map_err(|error| located(spec, &demands, error))?;
+        let (image, all) = roots_of(&demands, &evaluated.paths);
+        let closure = build.nix.closure(&image).await?;
+        let tools = if spec.has_commands() { build.nix.closure(&all).await? } else { Closure::default() };
+        Ok(Self::new(&demands, &evaluated.paths, closure, tools))
+    }
 
-        let wanted: Vec<Wanted<'_>> = asked.iter().map(|asked| asked.wanted).collect();
-        let found = build
-            .nix
-            .realise(&wanted, &spec.nixpkgs, build.project.path(), build.roots, &|line| quota.say(line))
-            .await;
-        let paths = found.map_err(|error| located(spec, &asked, error))?;
-        let named = asked.iter().zip(&paths).filter_map(|(asked, path)| match asked.wanted {
-            Wanted::Package(package) => Some((package.clone(), path.clone())),
-            Wanted::Content(_) => None,
+    fn new(demands: &[Demand], paths: &[StorePath], closure: Closure, tools: Closure) -> Self {
+        let found = || demands.iter().zip(paths);
+        let contents = found().filter(|(demand, _)| demand.purpose == Purpose::Contents);
+        let named = found().filter_map(|(demand, path)| match &demand.content {
+            Content::Package(package) => Some((package.clone(), path.clone())),
+            Content::StorePath(_) | Content::FlakeOutput { .. } => None,
         });
-        let closure = build.nix.closure(&paths[..image]).await?;
-        Ok(Self {
-            tools: if tools.is_empty() { Closure::default() } else { build.nix.closure(&paths).await? },
+        Self {
+            contents: contents.map(|(_, path)| path.clone()).collect(),
             named: named.collect(),
-            contents: paths[..spec.contents.len()].to_vec(),
             closure,
-        })
+            tools,
+        }
     }
 
     /// Where `${pkgs.NAME}` lies.
@@ -88,21 +70,10 @@ impl Packages {
     }
 }
 
-/// The shell of `extraCommands` and of the preset `bin-sh`.
-pub(super) const BASH: &str = "bash";
-/// The programs of `extraCommands` and of the preset `usr-bin-env`.
-pub(super) const COREUTILS: &str = "coreutils";
-/// The certificates of the preset `ca-certificates`.
-pub(super) const CACERT: &str = "cacert";
-
-fn package_of(preset: Preset) -> Option<(KeyPath, AttrPath)> {
-    let name = match preset {
-        Preset::UsrBinEnv => COREUTILS,
-        Preset::BinSh => BASH,
-        Preset::CaCertificates => CACERT,
-        Preset::Tmp | Preset::Nss => return None,
-    };
-    Some((KeyPath::root().key("presets"), name.parse().ok()?))
+/// The store paths that the image holds, and all of them.
+fn roots_of(demands: &[Demand], paths: &[StorePath]) -> (Vec<StorePath>, Vec<StorePath>) {
+    let image = demands.iter().zip(paths).filter(|(demand, _)| demand.purpose != Purpose::Tool);
+    (image.map(|(_, path)| path.clone()).collect(), paths.to_vec())
 }
 
 /// Checks that the project has what the spec has evaluated of it: Nix would name the store or the host.
@@ -129,7 +100,7 @@ fn check_folders(build: &Build<'_>) -> Result<(), yaml::Error> {
 }
 
 /// An error about one of the wanted things names its line in the spec.
-fn located(spec: &ImageSpec, asked: &[Asked<'_>], error: NixError) -> BuildError {
+fn located(spec: &ImageSpec, demands: &[Demand], error: NixError) -> BuildError {
     let (index, fix) = match &error {
         NixError::Unknown { index, near, .. } if near.is_empty() => {
             (*index, "check the spelling, and that `nixpkgs:` is the package set that has it".to_owned())
@@ -148,8 +119,8 @@ fn located(spec: &ImageSpec, asked: &[Asked<'_>], error: NixError) -> BuildError
             return BuildError::Nix(error);
         }
     };
-    match asked.get(index) {
-        Some(asked) => BuildError::Spec(spec.error_at(&asked.key, error.to_string(), fix)),
+    match demands.get(index) {
+        Some(demand) => BuildError::Spec(spec.error_at(&demand.key, error.to_string(), fix)),
         None => BuildError::Nix(error),
     }
 }

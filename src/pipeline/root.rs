@@ -6,13 +6,15 @@
 use std::io;
 
 use super::event::Quota;
-use super::packages::{BASH, CACERT, COREUTILS, Packages};
+use super::packages::Packages;
 use super::{Build, BuildError, commands, files};
 use crate::folder;
 use crate::layer::{Contents, RootKind, RootNode, RootTree, TreeError};
 use crate::nix::StorePath;
 use crate::source::local_store;
-use crate::spec::{Accounts, ImagePath, Mode, PathAction, PathEntry, Preset, ProjectPath};
+use crate::spec::{
+    Accounts, BASH, CACERT, COREUTILS, ImagePath, Mode, PathAction, PathEntry, Preset, ProjectPath,
+};
 use crate::yaml::KeyPath;
 
 /// Puts the tree together.
@@ -23,7 +25,7 @@ pub(super) async fn assemble(
 ) -> Result<RootTree, BuildError> {
     let contents = packages.contents.clone();
     let mut tree = blocking(move || merged(&contents)).await?.map_err(|error| error.located(build))?;
-    if !build.spec.extra_commands.parts().is_empty() {
+    if build.spec.has_commands() {
         tree = after_commands(build, packages, tree, quota).await?;
     }
     for (index, entry) in build.spec.paths.iter().enumerate() {

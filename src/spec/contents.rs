@@ -1,5 +1,6 @@
 //! What goes into an image.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::attr_path::AttrPath;
@@ -74,6 +75,22 @@ impl FromStr for Content {
     }
 }
 
+impl fmt::Display for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Package(attr_path) => attr_path.fmt(formatter),
+            Self::StorePath(path) => path.fmt(formatter),
+            Self::FlakeOutput { flake: Flake::Folder(folder), output } => match folder.as_str() {
+                "." => write!(formatter, ".#{output}"),
+                folder => write!(formatter, "./{folder}#{output}"),
+            },
+            Self::FlakeOutput { flake: Flake::GitHub(commit), output } => {
+                write!(formatter, "{commit}#{output}")
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -125,6 +142,21 @@ mod tests {
             "a\nb",
         ] {
             assert!(text.parse::<Content>().is_err(), "{text:?} passed");
+        }
+    }
+
+    #[test]
+    fn displaying_undoes_parsing() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        for text in [
+            "python3Packages.requests",
+            "\"a#b\"",
+            ".#app",
+            "./sub/dir#packages.\"x#y\"",
+            &format!("github:o/r/{commit}#x"),
+            "/nix/store/00000000000000000000000000000000-a-1.0",
+        ] {
+            assert_eq!(text.parse::<Content>().unwrap().to_string(), text);
         }
     }
 

@@ -21,9 +21,11 @@
 
 mod accounts;
 mod attr_path;
+mod caches;
 mod choices;
 mod config;
 mod contents;
+mod demands;
 mod destination;
 mod nixpkgs;
 mod paths;
@@ -35,21 +37,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use accounts::{Accounts, Group, User};
 pub use attr_path::{AttrPath, AttrPathError};
+pub use caches::{CacheName, CacheNameError};
 pub use choices::{Compression, Created, Preset};
 pub use config::{Config, MissingValue, RenderError};
 pub use contents::{Content, ContentError, Flake};
+pub use demands::{BASH, CACERT, COREUTILS, Demand, Purpose};
 pub use nixpkgs::{GitHubCommit, Nixpkgs, NixpkgsError};
 pub use paths::{ImagePath, ImagePathError, Mode, PathAction, PathEntry};
 pub use project_path::{ProjectPath, ProjectPathError};
 pub use template::{MissingPackage, Part, Template, TemplateError};
 pub use variables::{UnsetVariable, VariableText, VariableTextError};
 
+use crate::nix::System;
 use crate::yaml::{Document, Error, Fields, KeyPath, SIZE_LIMIT, Value};
 
 /// Layers that an image has at most if the spec does not say; `dockerTools` has the same default.
 const DEFAULT_MAX_LAYERS: u8 = 100;
 
 const PACKAGE_FIX: &str = "write `${pkgs.NAME}` with the name of a package";
+const SYSTEM_FIX: &str = "write a system as Nix does, such as `x86_64-linux` or `aarch64-linux`";
+const CACHE_FIX: &str = "write `./FOLDER`, or the URL of a cache that the admin has listed";
 const VARIABLE_FIX: &str = "name a public `CI_…` or `NIXLAYER_…` variable, or write `$$` for a `$`";
 
 /// A valid image spec.
@@ -59,6 +66,10 @@ pub struct ImageSpec {
     pub name: String,
     /// Where packages come from.
     pub nixpkgs: Nixpkgs,
+    /// What the image runs on, if not what the machine does that makes it.
+    pub system: Option<System>,
+    /// Binary caches that are asked beside those of the machine.
+    pub caches: Vec<CacheName>,
     /// What goes into the image; never empty.
     pub contents: Vec<Content>,
     /// Shell commands that finish the merged tree; empty if not given.
@@ -97,6 +108,8 @@ impl ImageSpec {
         let fields = document.root().fields(&[
             "name",
             "nixpkgs",
+            "system",
+            "caches",
             "contents",
             "extraCommands",
             "paths",
@@ -128,6 +141,10 @@ impl ImageSpec {
         Ok(Self {
             name: fields.require("name", "add `name:` with a title for the image").and_then(name)?,
             nixpkgs: optional(&fields, "nixpkgs", Nixpkgs::read)?,
+            system: fields.get("system").map(|value| value.parse(SYSTEM_FIX)).transpose()?,
+            caches: optional(&fields, "caches", |value| {
+                value.list_or_one()?.iter().map(|cache| cache.parse(CACHE_FIX)).collect()
+            })?,
             contents: fields
                 .require("contents", "add `contents:` with a list of packages")
                 .and_then(contents)?,

@@ -23,6 +23,8 @@ const FULL: &str = r#"name: team/app
 nixpkgs:
   url: https://example.org/nixpkgs.tar.gz
   sha256: sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
+system: aarch64-linux
+caches: [./cache, "https://cache.example.org/"]
 contents:
   - python3Packages.requests
   - .#app
@@ -68,6 +70,11 @@ fn every_key_arrives() {
     let spec = parse(FULL).unwrap();
 
     assert!(matches!(spec.nixpkgs, Nixpkgs::Tarball { sha256: Some(_), .. }));
+    assert_eq!(spec.system, Some("aarch64-linux".parse().unwrap()));
+    assert_eq!(
+        spec.caches.iter().map(CacheName::to_string).collect::<Vec<_>>(),
+        ["./cache", "https://cache.example.org"]
+    );
     assert_eq!(spec.paths.len(), 1);
     assert_eq!(spec.presets, BTreeSet::from([Preset::Tmp, Preset::Nss]));
     assert_eq!(spec.accounts.as_ref().unwrap().users[0].uid, 1000);

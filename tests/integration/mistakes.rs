@@ -90,7 +90,8 @@ fn every_mistake_says_what_is_wrong_where_and_how_to_mend_it() {
             .file("packages/default.nix", PACKAGES)
             .file("packages/undefined.nix", "[\n  bash-with-a-slip\n]\n");
 
-        let said = mistake(&job);
+        // Whether a good package is there already depends on what ran before.
+        let said = mistake(&job).replace("building '/nix/store/HASH-good-1.drv'...\n", "");
 
         assert!(said.contains("error: ") && said.contains("\n  fix:   "), "{name}: {said}");
         all.push_str(&format!("# {name}\n{said}\n"));

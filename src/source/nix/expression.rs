@@ -3,66 +3,54 @@
 //! Names reach an expression as quoted attribute names, never as code, so nothing in a spec can
 //! become an expression of its own.
 
-use std::fmt;
 use std::path::Path;
 
+use crate::nix::System;
 use crate::spec::{AttrPath, Content, Flake, Nixpkgs};
 
-/// One thing whose store path is wanted.
+/// The value that `content` means.
+fn value(content: &Content, project: &Path) -> String {
+    match content {
+        Content::Package(attr_path) => format!("(pkgs.{} or null)", attr_path.to_nix()),
+        Content::StorePath(path) => quoted(&path.to_string()),
+        Content::FlakeOutput { flake, output } => flake_output(flake, output, project),
+    }
+}
+
+/// What names are looked up in.
 #[derive(Clone, Copy, Debug)]
-pub enum Wanted<'a> {
-    /// An entry of `contents`.
-    Content(&'a Content),
-    /// A package named by `${pkgs.…}` or needed by a preset.
-    Package(&'a AttrPath),
+pub struct Scope<'a> {
+    /// The package set.
+    pub nixpkgs: &'a Nixpkgs,
+    /// The system that packages are for.
+    pub system: System,
+    /// What evaluation sees of the job.
+    pub project: &'a Path,
 }
 
-impl Wanted<'_> {
-    pub(super) fn is_flake_output(&self) -> bool {
-        matches!(self, Self::Content(Content::FlakeOutput { .. }))
-    }
-
-    pub(super) fn attr_path(&self) -> Option<&AttrPath> {
-        match *self {
-            Self::Package(attr_path) | Self::Content(Content::Package(attr_path)) => Some(attr_path),
-            Self::Content(Content::FlakeOutput { .. } | Content::StorePath(_)) => None,
-        }
-    }
-
-    fn value(&self, project: &Path) -> String {
-        match *self {
-            Self::Package(attr_path) | Self::Content(Content::Package(attr_path)) => {
-                format!("(pkgs.{} or null)", attr_path.to_nix())
-            }
-            Self::Content(Content::StorePath(path)) => quoted(&path.to_string()),
-            Self::Content(Content::FlakeOutput { flake, output }) => flake_output(flake, output, project),
-        }
-    }
-}
-
-impl fmt::Display for Wanted<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Package(attr_path) | Self::Content(Content::Package(attr_path)) => attr_path.fmt(formatter),
-            Self::Content(Content::StorePath(path)) => path.fmt(formatter),
-            Self::Content(Content::FlakeOutput { flake: Flake::Folder(folder), output }) => {
-                write!(formatter, "{folder}#{output}")
-            }
-            Self::Content(Content::FlakeOutput { flake: Flake::GitHub(commit), output }) => {
-                write!(formatter, "{commit}#{output}")
-            }
+impl Scope<'_> {
+    /// The package set as an expression. For the system of the machine it is asked for nothing, since one
+    /// that has no other takes no arguments.
+    fn pkgs(&self) -> String {
+        let set = package_set(self.nixpkgs, self.project);
+        if self.system == System::HOST {
+            format!("import {set} {{ }}")
+        } else {
+            format!("import {set} {{ system = {}; }}", quoted(self.system.as_str()))
         }
     }
 }
 
 /// A derivation, only ever evaluated, whose variable `roots` is a JSON list with an object per
-/// wanted thing: `{path, drv, output}`, `{path}`, `{missing}` or `{other}`.
-pub(super) fn roots_expression(wanted: &[Wanted<'_>], nixpkgs: &Nixpkgs, project: &Path) -> String {
-    let values: Vec<String> = wanted.iter().map(|wanted| wanted.value(project)).collect();
+/// wanted thing: `{path, drv, output}`, `{path}`, `{missing}` or `{other}`. `set` is where the package
+/// set lies, and `revision` what it says of itself.
+pub(super) fn roots_expression(wanted: &[Content], scope: &Scope<'_>) -> String {
+    let values: Vec<String> = wanted.iter().map(|content| value(content, scope.project)).collect();
     format!(
         r#"let
-  system = builtins.currentSystem;
-  pkgs = import {nixpkgs} {{ }};
+  system = {system};
+  pkgs = {pkgs};
+  text = value: if builtins.isString value then builtins.unsafeDiscardStringContext value else "";
   describe = value:
     if value == null then {{ missing = true; }}
     else if builtins.isAttrs value && value.type or null == "derivation" then {{
@@ -77,21 +65,24 @@ in derivation {{
   name = "nixlayer-roots";
   inherit system;
   builder = "/never-built";
+  set = text (toString {set});
+  revision = text ((pkgs.lib.trivial.revisionWithDefault or (default: default)) "");
   roots = builtins.toJSON (map describe [
     {values}
   ]);
 }}"#,
-        nixpkgs = package_set(nixpkgs, project),
+        system = quoted(scope.system.as_str()),
+        pkgs = scope.pkgs(),
+        set = package_set(scope.nixpkgs, scope.project),
         values = values.join("\n    ")
     )
 }
 
 /// The names that could stand in the place of the last part of `attr_path`.
-pub(super) fn packages_expression(attr_path: &AttrPath, nixpkgs: &Nixpkgs, project: &Path) -> String {
+pub(super) fn packages_expression(attr_path: &AttrPath, scope: &Scope<'_>) -> String {
     let parents = attr_path.components().split_last().map_or(&[][..], |(_, parents)| parents);
     let parents: String = parents.iter().map(|name| format!(".{}", quoted(name))).collect();
-    let pkgs = package_set(nixpkgs, project);
-    format!("let pkgs = import {pkgs} {{ }}; in builtins.attrNames (pkgs{parents})")
+    format!("let pkgs = {}; in builtins.attrNames (pkgs{parents})", scope.pkgs())
 }
 
 /// Up to three of `names` that look like the last part of `attr_path`, the nearest first.

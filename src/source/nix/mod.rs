@@ -10,28 +10,22 @@
 
 mod command;
 mod error;
+mod evaluation;
 mod expression;
 mod roots;
+mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use serde::Deserialize;
-
-use self::command::PATHS_PER_CALL;
 pub use self::error::{NixError, Said};
-pub use self::expression::Wanted;
-use self::expression::{near_names, packages_expression, roots_expression};
+pub use self::evaluation::Evaluated;
+pub use self::expression::Scope;
 pub use self::roots::forget_roots;
-use crate::nix::{Closure, StorePath, dump_db};
 use crate::sandbox::{Sandbox, View};
-use crate::spec::{AttrPath, Nixpkgs};
-
-/// What an attribute set is that calls itself a derivation and is none.
-const FORGED: &str = "set that looks like a derivation without being one";
 
 /// For commands that are over at once.
 const SILENT: Progress<'static> = &|_| {};
@@ -80,27 +74,6 @@ pub struct Nix {
 /// Is told what Nix is doing, a line at a time.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
 
-/// What evaluation says of one wanted thing; see `roots.nix` in `expression.rs`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Described {
-    Derivation {
-        path: String,
-        drv: String,
-        output: String,
-    },
-    Path {
-        path: String,
-    },
-    Missing {
-        #[serde(rename = "missing")]
-        _missing: bool,
-    },
-    Other {
-        other: String,
-    },
-}
-
 impl Nix {
     /// The host's Nix with these settings; nothing is run yet.
     pub fn new(settings: NixSettings, sandbox: Sandbox) -> Self {
@@ -129,142 +102,6 @@ impl Nix {
             .run("nix-instantiate", &["--eval", "--json", "--expr", "builtins.nixVersion"], &view, SILENT)
             .await?;
         Ok(version.trim().trim_matches('"').to_owned())
-    }
-
-    /// The store paths of `wanted`, in its order, built or substituted.
-    ///
-    /// `roots` is a folder for garbage collector roots: while it exists, nothing that was evaluated
-    /// or realised is collected. `project` is what evaluation sees of the job.
-    pub async fn realise(
-        &self,
-        wanted: &[Wanted<'_>],
-        nixpkgs: &Nixpkgs,
-        project: &Path,
-        roots: &Path,
-        progress: Progress<'_>,
-    ) -> Result<Vec<StorePath>, NixError> {
-        let described = self.evaluate(wanted, nixpkgs, project, roots, progress).await?;
-        let mut paths = Vec::new();
-        let mut installables = BTreeSet::new();
-        for (index, (described, wanted)) in described.into_iter().zip(wanted).enumerate() {
-            let no_package =
-                |kind: &str| NixError::NoPackage { index, name: wanted.to_string(), kind: kind.to_owned() };
-            let path = match described {
-                Described::Derivation { path, drv, output } => {
-                    installables.insert(installable(&drv, &output).ok_or_else(|| no_package(FORGED))?);
-                    path
-                }
-                Described::Path { path } => {
-                    let path: StorePath =
-                        path.parse().map_err(|_| no_package("path outside of the store"))?;
-                    installables.insert(path.to_string());
-                    path.to_string()
-                }
-                Described::Missing { .. } => {
-                    let near = self.near(wanted, nixpkgs, project).await;
-                    return Err(NixError::Unknown { index, name: wanted.to_string(), near });
-                }
-                Described::Other { other } => return Err(no_package(&other)),
-            };
-            paths.push(path.parse::<StorePath>().map_err(|_| no_package(FORGED))?);
-        }
-        let installables: Vec<String> = installables.into_iter().collect();
-        let realised = self.realise_installables(&installables, roots, progress).await?;
-        match paths.iter().position(|path| !realised.contains(path)) {
-            Some(index) => Err(NixError::NoPackage {
-                index,
-                name: wanted.get(index).map(Wanted::to_string).unwrap_or_default(),
-                kind: FORGED.to_owned(),
-            }),
-            None => Ok(paths),
-        }
-    }
-
-    /// The paths that `roots` need at run time, with what the store knows of each.
-    pub async fn closure(&self, roots: &[StorePath]) -> Result<Closure, NixError> {
-        let view = self.view(&[], &[]);
-        let roots: Vec<String> = roots.iter().map(StorePath::to_string).collect();
-        let requisites =
-            self.run_on("nix-store", &["--query", "--requisites"], &roots, &view, SILENT).await?;
-        let mut requisites: Vec<String> = requisites.lines().map(str::to_owned).collect();
-        requisites.sort();
-        requisites.dedup();
-        let dump = self.run_on("nix-store", &["--dump-db"], &requisites, &view, SILENT).await?;
-        let infos = dump_db::parse(&dump).map_err(|source| NixError::Answer { source: Box::new(source) })?;
-        Closure::new(infos).map_err(|source| NixError::Answer { source: Box::new(source) })
-    }
-
-    async fn evaluate(
-        &self,
-        wanted: &[Wanted<'_>],
-        nixpkgs: &Nixpkgs,
-        project: &Path,
-        roots: &Path,
-        progress: Progress<'_>,
-    ) -> Result<Vec<Described>, NixError> {
-        let view = self.view(&[project], &[roots]);
-        let expression = roots_expression(wanted, nixpkgs, project);
-        let root = roots.join("evaluated");
-        let root = root.to_string_lossy();
-        // As a file, since one argument holds 128 KiB at most.
-        let file = roots.join("evaluated.nix");
-        std::fs::write(&file, expression)
-            .map_err(|source| NixError::Folder { folder: roots.to_owned(), source })?;
-        let file = file.to_string_lossy();
-        let mut arguments = vec!["--add-root", &root, "--indirect", &file];
-        if wanted.iter().any(Wanted::is_flake_output) {
-            arguments.extend(["--extra-experimental-features", "flakes nix-command"]);
-        }
-        self.run("nix-instantiate", &arguments, &view, progress).await?;
-        let described =
-            self.run("nix-store", &["--query", "--binding", "roots", &root], &view, progress).await?;
-        serde_json::from_str(&described).map_err(|source| NixError::Answer { source: Box::new(source) })
-    }
-
-    /// Builds or downloads; gives what there is now, all of it held by a root of its own.
-    async fn realise_installables(
-        &self,
-        installables: &[String],
-        roots: &Path,
-        progress: Progress<'_>,
-    ) -> Result<BTreeSet<StorePath>, NixError> {
-        let view = self.view(&[], &[roots]);
-        let mut realised = BTreeSet::new();
-        for (number, installables) in installables.chunks(PATHS_PER_CALL).enumerate() {
-            let root = roots.join(format!("realised-{number}"));
-            let root = root.to_string_lossy();
-            let mut arguments = vec!["--realise", "--add-root", &root, "--indirect"];
-            arguments.extend(installables.iter().map(String::as_str));
-            let links = self.run("nix-store", &arguments, &view, progress).await?;
-            for link in links.lines() {
-                let path = std::fs::read_link(link).unwrap_or_else(|_| link.into());
-                realised.extend(path.to_string_lossy().parse::<StorePath>());
-            }
-        }
-        Ok(realised)
-    }
-
-    /// Names like the unknown one, for the error; none where Nix cannot tell.
-    async fn near(&self, wanted: &Wanted<'_>, nixpkgs: &Nixpkgs, project: &Path) -> Vec<String> {
-        let Some(attr_path) = wanted.attr_path() else { return Vec::new() };
-        match self.names_beside(attr_path, nixpkgs, project).await {
-            Ok(names) => near_names(attr_path, &names),
-            Err(_) => Vec::new(),
-        }
-    }
-
-    async fn names_beside(
-        &self,
-        attr_path: &AttrPath,
-        nixpkgs: &Nixpkgs,
-        project: &Path,
-    ) -> Result<Vec<String>, NixError> {
-        let view = self.view(&[project], &[]);
-        let expression = packages_expression(attr_path, nixpkgs, project);
-        let names = self
-            .run("nix-instantiate", &["--eval", "--strict", "--json", "--expr", &expression], &view, SILENT)
-            .await?;
-        serde_json::from_str(&names).map_err(|source| NixError::Answer { source: Box::new(source) })
     }
 
     fn view(&self, read_only: &[&Path], writable: &[&Path]) -> View {
@@ -306,35 +143,5 @@ impl Nix {
             view.writable.push("/nix".into());
         }
         view
-    }
-}
-
-/// `DRV!OUTPUT`, as `nix-store --realise` takes it. An expression says what `drv` and `output` are, so
-/// neither becomes an argument before it is known to be what it claims.
-fn installable(drv: &str, output: &str) -> Option<String> {
-    let drv: StorePath = drv.parse().ok()?;
-    let plain = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
-    let good = drv.name().ends_with(".drv") && !output.is_empty() && output.chars().all(plain);
-    good.then(|| format!("{drv}!{output}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_output_of_a_derivation_becomes_an_argument() {
-        let drv = "/nix/store/00000000000000000000000000000000-a.drv";
-
-        assert_eq!(installable(drv, "out"), Some(format!("{drv}!out")));
-        for (drv, output) in [
-            ("--option", "out"),
-            ("/etc/passwd", "out"),
-            (drv, ""),
-            (drv, "out --add-root /x"),
-            (&drv[..40], "out"),
-        ] {
-            assert_eq!(installable(drv, output), None, "{drv} {output}");
-        }
     }
 }

@@ -1,0 +1,172 @@
+//! From the names in a spec to store paths, without building any.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::expression::{near_names, packages_expression, roots_expression};
+use super::{Nix, NixError, Progress, SILENT, Scope};
+use crate::nix::StorePath;
+use crate::spec::{AttrPath, Content};
+
+/// What an attribute set is that calls itself a derivation and is none.
+pub(super) const FORGED: &str = "set that looks like a derivation without being one";
+
+/// What evaluation says of the things that were wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluated {
+    /// Where each will lie in the store, in the order in which they were named.
+    pub paths: Vec<StorePath>,
+    /// What they were called.
+    pub(super) names: Vec<String>,
+    /// What `nix-store --realise` takes to have them there.
+    pub(super) installables: BTreeSet<String>,
+    /// Where the package set lies.
+    pub set: String,
+    /// The revision that the package set says it has.
+    pub revision: Option<String>,
+}
+
+/// What evaluation says of one wanted thing; see `roots_expression`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Described {
+    Derivation {
+        path: String,
+        drv: String,
+        output: String,
+    },
+    Path {
+        path: String,
+    },
+    Missing {
+        #[serde(rename = "missing")]
+        _missing: bool,
+    },
+    Other {
+        other: String,
+    },
+}
+
+impl Nix {
+    /// Finds the store paths of `wanted`, which need not exist yet.
+    ///
+    /// `roots` is a folder for garbage collector roots: while it exists, no derivation that was evaluated
+    /// is collected.
+    pub async fn evaluate(
+        &self,
+        wanted: &[Content],
+        scope: &Scope<'_>,
+        roots: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Evaluated, NixError> {
+        let (described, set, revision) = self.describe(wanted, scope, roots, progress).await?;
+        let mut paths = Vec::new();
+        let mut installables = BTreeSet::new();
+        for (index, (described, content)) in described.into_iter().zip(wanted).enumerate() {
+            let no_package =
+                |kind: &str| NixError::NoPackage { index, name: content.to_string(), kind: kind.to_owned() };
+            let path = match described {
+                Described::Derivation { path, drv, output } => {
+                    installables.insert(installable(&drv, &output).ok_or_else(|| no_package(FORGED))?);
+                    path
+                }
+                Described::Path { path } => {
+                    let path: StorePath =
+                        path.parse().map_err(|_| no_package("path outside of the store"))?;
+                    installables.insert(path.to_string());
+                    path.to_string()
+                }
+                Described::Missing { .. } => {
+                    let near = self.near(content, scope).await;
+                    return Err(NixError::Unknown { index, name: content.to_string(), near });
+                }
+                Described::Other { other } => return Err(no_package(&other)),
+            };
+            paths.push(path.parse::<StorePath>().map_err(|_| no_package(FORGED))?);
+        }
+        let names = wanted.iter().map(Content::to_string).collect();
+        Ok(Evaluated { paths, names, installables, set, revision })
+    }
+
+    /// What the expression says, where the package set lies, and its revision.
+    async fn describe(
+        &self,
+        wanted: &[Content],
+        scope: &Scope<'_>,
+        roots: &Path,
+        progress: Progress<'_>,
+    ) -> Result<(Vec<Described>, String, Option<String>), NixError> {
+        let view = self.view(&[scope.project], &[roots]);
+        let expression = roots_expression(wanted, scope);
+        let root = roots.join("evaluated");
+        let root = root.to_string_lossy();
+        // As a file, since one argument holds 128 KiB at most.
+        let file = roots.join("evaluated.nix");
+        std::fs::write(&file, expression)
+            .map_err(|source| NixError::Folder { folder: roots.to_owned(), source })?;
+        let file = file.to_string_lossy();
+        let mut arguments = vec!["--add-root", &root, "--indirect", &file];
+        if wanted.iter().any(|content| matches!(content, Content::FlakeOutput { .. })) {
+            arguments.extend(["--extra-experimental-features", "flakes nix-command"]);
+        }
+        self.run("nix-instantiate", &arguments, &view, progress).await?;
+        let binding = async |name| {
+            let arguments = ["--query", "--binding", name, &*root];
+            self.run("nix-store", &arguments, &view, progress).await.map(|value| value.trim().to_owned())
+        };
+        let described = serde_json::from_str(&binding("roots").await?)
+            .map_err(|source| NixError::Answer { source: Box::new(source) })?;
+        let (set, revision) = (binding("set").await?, binding("revision").await?);
+        Ok((described, set, Some(revision).filter(|revision| !revision.is_empty())))
+    }
+
+    /// Names like the unknown one, for the error; none where Nix cannot tell.
+    async fn near(&self, content: &Content, scope: &Scope<'_>) -> Vec<String> {
+        let Content::Package(attr_path) = content else { return Vec::new() };
+        match self.names_beside(attr_path, scope).await {
+            Ok(names) => near_names(attr_path, &names),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    async fn names_beside(&self, attr_path: &AttrPath, scope: &Scope<'_>) -> Result<Vec<String>, NixError> {
+        let view = self.view(&[scope.project], &[]);
+        let expression = packages_expression(attr_path, scope);
+        let names = self
+            .run("nix-instantiate", &["--eval", "--strict", "--json", "--expr", &expression], &view, SILENT)
+            .await?;
+        serde_json::from_str(&names).map_err(|source| NixError::Answer { source: Box::new(source) })
+    }
+}
+
+/// `DRV!OUTPUT`, as `nix-store --realise` takes it. An expression says what `drv` and `output` are, so
+/// neither becomes an argument before it is known to be what it claims.
+fn installable(drv: &str, output: &str) -> Option<String> {
+    let drv: StorePath = drv.parse().ok()?;
+    let plain = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
+    let good = drv.name().ends_with(".drv") && !output.is_empty() && output.chars().all(plain);
+    good.then(|| format!("{drv}!{output}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_output_of_a_derivation_becomes_an_argument() {
+        let drv = "/nix/store/00000000000000000000000000000000-a.drv";
+
+        assert_eq!(installable(drv, "out"), Some(format!("{drv}!out")));
+        for (drv, output) in [
+            ("--option", "out"),
+            ("/etc/passwd", "out"),
+            (drv, ""),
+            (drv, "out --add-root /x"),
+            (&drv[..40], "out"),
+        ] {
+            assert_eq!(installable(drv, output), None, "{drv} {output}");
+        }
+    }
+}
