@@ -15,6 +15,7 @@ pub mod yaml;
 // Transforms: pure functions over them.
 pub mod job;
 pub mod layer;
+pub mod lock;
 pub mod spec;
 
 // Edges: files, processes, network.

@@ -57,6 +57,20 @@ impl Closure {
         Ok(Self { infos: known })
     }
 
+    /// The part of it that `roots`, as far as they are in it, need at run time.
+    pub fn reachable_from<'a>(&self, roots: impl IntoIterator<Item = &'a StorePath>) -> Self {
+        let mut infos = BTreeMap::new();
+        let mut waiting: Vec<&StorePath> = roots.into_iter().collect();
+        while let Some(path) = waiting.pop() {
+            if let Some(info) = self.infos.get(path)
+                && infos.insert(path.clone(), info.clone()).is_none()
+            {
+                waiting.extend(&info.references);
+            }
+        }
+        Self { infos }
+    }
+
     /// The paths with what is known of them, sorted by base name.
     pub fn infos(&self) -> impl ExactSizeIterator<Item = &PathInfo> {
         self.infos.values()
@@ -110,6 +124,19 @@ mod tests {
 
         assert_eq!(Closure::new([b.clone(), a.clone(), b]), Ok(closure.clone()));
         assert_eq!((closure.len(), closure.nar_size()), (2, 3));
+    }
+
+    #[test]
+    fn a_part_holds_all_that_its_roots_need_and_no_more() {
+        let infos =
+            [info("a", 1, &["a", "b"]), info("b", 1, &["c"]), info("c", 1, &["b"]), info("d", 1, &["a"])];
+        let [a, _, _, d] = infos.each_ref().map(|info| info.path.clone());
+        let closure = Closure::new(infos).unwrap();
+
+        let names = |part: &Closure| part.paths().map(|path| path.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&closure.reachable_from([&a])), ["a", "b", "c"]);
+        assert_eq!(closure.reachable_from([&d]), closure);
+        assert_eq!(closure.reachable_from([]), Closure::default());
     }
 
     #[test]

@@ -133,6 +133,23 @@ impl FromStr for GitHubCommit {
     }
 }
 
+impl fmt::Display for Nixpkgs {
+    /// As a spec writes it; the hash of a tarball, which stands in a key of its own, follows the URL.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SearchPath(name) => write!(formatter, "<{name}>"),
+            Self::Folder(folder) => match folder.as_str() {
+                "." => formatter.write_str("."),
+                folder => write!(formatter, "./{folder}"),
+            },
+            Self::GitHub(commit) => commit.fmt(formatter),
+            Self::Channel(name) => write!(formatter, "channel:{name}"),
+            Self::Tarball { url, sha256: None } => formatter.write_str(url),
+            Self::Tarball { url, sha256: Some(sha256) } => write!(formatter, "{url} {sha256}"),
+        }
+    }
+}
+
 impl fmt::Display for GitHubCommit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "github:{}/{}/{}", self.owner, self.repository, self.commit)
@@ -182,6 +199,15 @@ mod tests {
         let Nixpkgs::GitHub(commit) = parse(&text) else { panic!("{text} is a commit") };
         assert_eq!(commit.to_string(), text);
         assert_eq!(commit.commit, COMMIT);
+    }
+
+    #[test]
+    fn displaying_undoes_parsing() {
+        let commit = format!("github:NixOS/nixpkgs/{COMMIT}");
+        for text in [".", "./nix", "<nixpkgs/pkgs>", "channel:nixos-26.05", "https://host/x.tar.gz", &commit]
+        {
+            assert_eq!(parse(text).to_string(), text);
+        }
     }
 
     #[test]
