@@ -1,4 +1,4 @@
-//! Nix's vocabulary: store paths, their hashes and references, closures, file trees.
+//! Nix's vocabulary: store paths, their hashes and references, closures, file trees, signatures.
 //!
 //! Nothing here touches the machine: the texts and bytes come from the callers, so the same types
 //! describe a path of the local store and one that a binary cache offers.
@@ -8,11 +8,41 @@ pub mod dump_db;
 pub mod nar;
 pub mod nar_hash;
 pub mod nix32;
+pub mod signature;
 pub mod store_path;
 pub mod system;
 pub mod tree;
 
 pub use closure::{Closure, ClosureError, PathInfo};
 pub use nar_hash::NarHash;
+pub use signature::{PublicKey, Signature};
 pub use store_path::{STORE_DIR, StorePath};
 pub use system::System;
+
+/// `text` as an error shows it: its first 80 characters, with none that a terminal would obey.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for (at, character) in text.chars().enumerate() {
+        match character {
+            _ if at == 80 => {
+                shown.push('…');
+                break;
+            }
+            _ if character.is_control() => shown.extend(character.escape_default()),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_neither_long_texts_nor_what_a_terminal_obeys() {
+        assert_eq!(shown(&"é".repeat(80)), "é".repeat(80));
+        assert_eq!(shown(&"é".repeat(81)), "é".repeat(80) + "…");
+        assert_eq!(shown("a\r\u{1b}[2Jb"), "a\\r\\u{1b}[2Jb");
+    }
+}
