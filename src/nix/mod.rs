@@ -14,7 +14,7 @@ pub mod system;
 pub mod tree;
 
 pub use closure::{Closure, ClosureError, PathInfo};
-pub use nar_hash::NarHash;
+pub use nar_hash::{FileHash, NarHash};
 pub use signature::{PublicKey, Signature};
 pub use store_path::{STORE_DIR, StorePath};
 pub use system::System;

@@ -1,4 +1,4 @@
-//! The SHA-256 of a store path's NAR serialisation.
+//! The SHA-256 of a store path's NAR serialisation, and of the file that a cache keeps the NAR in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,19 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::nix32;
+use super::{nix32, shown};
 
 /// The SHA-256 over the NAR of a store path: equal hashes mean equal contents.
 ///
 /// Displayed as Nix's databases and caches do, `sha256:<52 digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NarHash([u8; 32]);
+
+/// The SHA-256 over the file of a NAR as a cache serves it, which is usually compressed.
+///
+/// Displayed like a [`NarHash`], which it equals only where nothing is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileHash([u8; 32]);
 
 /// The text is no SHA-256 in any of Nix's spellings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,22 +37,34 @@ impl NarHash {
     }
 }
 
+impl FileHash {
+    /// The hash from its 32 bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 impl FromStr for NarHash {
     type Err = NarHashError;
 
     /// Reads the four spellings that Nix's tools print: `sha256:` with base-32 or hex digits, an
     /// SRI `sha256-`, and the bare hex of `nix-store --dump-db`.
     fn from_str(text: &str) -> Result<Self, NarHashError> {
-        let bytes = if let Some(base64) = text.strip_prefix("sha256-") {
-            STANDARD.decode(base64).ok().and_then(|bytes| bytes.try_into().ok())
-        } else {
-            let digits = text.strip_prefix("sha256:").unwrap_or(text);
-            match digits.len() {
-                64 => hex(digits),
-                _ => nix32::decode_sha256(digits),
-            }
-        };
-        bytes.map(Self).ok_or_else(|| NarHashError(text.to_owned()))
+        sha256(text).map(Self)
+    }
+}
+
+impl FromStr for FileHash {
+    type Err = NarHashError;
+
+    /// Reads the spellings of a [`NarHash`].
+    fn from_str(text: &str) -> Result<Self, NarHashError> {
+        sha256(text).map(Self)
     }
 }
 
@@ -60,6 +78,31 @@ impl fmt::Debug for NarHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
+}
+
+impl fmt::Display for FileHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&NarHash(self.0), formatter)
+    }
+}
+
+impl fmt::Debug for FileHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], NarHashError> {
+    let bytes = if let Some(base64) = text.strip_prefix("sha256-") {
+        STANDARD.decode(base64).ok().and_then(|bytes| bytes.try_into().ok())
+    } else {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        match digits.len() {
+            64 => hex(digits),
+            _ => nix32::decode_sha256(digits),
+        }
+    };
+    bytes.ok_or_else(|| NarHashError(shown(text)))
 }
 
 fn hex(digits: &str) -> Option<[u8; 32]> {
@@ -90,6 +133,7 @@ mod tests {
         assert_eq!(sri.parse(), Ok(parsed));
         assert_eq!(hex.parse(), Ok(parsed));
         assert_eq!(format!("sha256:{hex}").parse(), Ok(parsed));
+        assert_eq!(sri.parse::<FileHash>().unwrap().to_string(), nix32);
     }
 
     #[test]
