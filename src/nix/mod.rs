@@ -1,12 +1,15 @@
-//! Nix's vocabulary: store paths, their hashes and references, closures, file trees, signatures.
+//! Nix's vocabulary: store paths, their hashes and references, closures, file trees; what binary
+//! caches say of them, and who signs it.
 //!
 //! Nothing here touches the machine: the texts and bytes come from the callers, so the same types
 //! describe a path of the local store and one that a binary cache offers.
 
 pub mod closure;
+pub mod compression;
 pub mod dump_db;
 pub mod nar;
 pub mod nar_hash;
+pub mod narinfo;
 pub mod nix32;
 pub mod signature;
 pub mod store_path;
@@ -14,7 +17,9 @@ pub mod system;
 pub mod tree;
 
 pub use closure::{Closure, ClosureError, PathInfo};
+pub use compression::Compression;
 pub use nar_hash::{FileHash, NarHash};
+pub use narinfo::{NarInfo, NarInfoError};
 pub use signature::{PublicKey, Signature};
 pub use store_path::{STORE_DIR, StorePath};
 pub use system::System;
