@@ -4,6 +4,7 @@
 //! Nothing here touches the machine: the texts and bytes come from the callers, so the same types
 //! describe a path of the local store and one that a binary cache offers.
 
+pub mod cache_info;
 pub mod closure;
 pub mod compression;
 pub mod dump_db;
@@ -16,6 +17,9 @@ pub mod store_path;
 pub mod system;
 pub mod tree;
 
+use std::str::FromStr;
+
+pub use cache_info::{CacheInfo, CacheInfoError};
 pub use closure::{Closure, ClosureError, PathInfo};
 pub use compression::Compression;
 pub use nar_hash::{FileHash, NarHash};
@@ -38,6 +42,11 @@ fn shown(text: &str) -> String {
         }
     }
     shown
+}
+
+/// The number that `text` spells in digits alone; numbers would also parse a `+`.
+fn decimal<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::compression::UnknownCompression;
 use super::signature::SignatureError;
-use super::{Compression, FileHash, PathInfo, PublicKey, Signature, StorePath, shown};
+use super::{Compression, FileHash, PathInfo, PublicKey, Signature, StorePath, decimal, shown};
 
 /// What a binary cache says of one store path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,11 +189,6 @@ impl<'a> Fields<'a> {
         }
         Ok(signatures)
     }
-}
-
-/// The number that `text` spells in digits alone; `u64` itself would also take a `+`.
-fn decimal(text: &str) -> Option<u64> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 fn references(text: &str) -> Option<BTreeSet<StorePath>> {
