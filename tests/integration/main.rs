@@ -9,6 +9,8 @@ mod cleanup;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod images;

@@ -18,6 +18,14 @@ pub(crate) struct Environment {
     pub(crate) small: Vec<StorePath>,
     /// The built packages of the set `seed`: those of `small` and of the example image.
     pub(crate) seed: Vec<StorePath>,
+    /// A binary cache of the closure of `small`: zstd, signed.
+    pub(crate) cache_small: PathBuf,
+    /// A binary cache of the closure of `seed`: zstd, signed.
+    pub(crate) cache_seed: PathBuf,
+    /// The public key of the caches' signatures, as `NAME:BASE64`.
+    pub(crate) cache_public_key: String,
+    /// The file of the secret key that signs them.
+    pub(crate) cache_secret_key_file: PathBuf,
 }
 
 /// Reads what `tests/environment` wrote.
@@ -34,6 +42,10 @@ pub(crate) fn environment() -> Environment {
         ci_user: values["CI_USER"].to_owned(),
         small: paths("SMALL"),
         seed: paths("SEED"),
+        cache_small: values["CACHE_SMALL"].into(),
+        cache_seed: values["CACHE_SEED"].into(),
+        cache_public_key: values["CACHE_PUBLIC_KEY"].to_owned(),
+        cache_secret_key_file: values["CACHE_SECRET_KEY_FILE"].into(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The real programs the tests set nixlayer beside, each started by the test that needs it and gone with it.
 
+mod binary_cache;
 mod docker_registry;
 mod environment;
 mod image;
 mod image_job;
 mod nix_daemon;
+mod packages;
 mod process;
 mod stalling_proxy;
 mod test_job;
@@ -12,10 +14,12 @@ mod token_issuer;
 mod traces;
 mod unpacked_image;
 
+pub(crate) use binary_cache::BinaryCache;
 pub(crate) use docker_registry::{Auth, DockerRegistry};
 pub(crate) use environment::{Environment, environment};
 pub(crate) use image::{Image, Kind, Member};
 pub(crate) use nix_daemon::NixDaemon;
+pub(crate) use packages::{Packages, nix};
 pub(crate) use process::{closure_of, skopeo, succeed};
 pub(crate) use stalling_proxy::StallingProxy;
 pub(crate) use test_job::{TOKEN, TestJob, exit_code, stages};
