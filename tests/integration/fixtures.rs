@@ -2,14 +2,20 @@
 //! say they are.
 
 use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use nixlayer::nix::StorePath;
 use tempfile::TempDir;
 
-use crate::support::{BinaryCache, Packages, closure_of, environment, indirect_roots, nix, succeed};
+use crate::support::{
+    BinaryCache, CacheServer, Fault, Packages, Recorded, closure_of, environment, indirect_roots, nix,
+    succeed,
+};
 
 /// A file, an executable, a link, an empty folder and odd names.
 fn write_oddities(folder: &Path) {
@@ -125,6 +131,148 @@ fn real_nix_wants_the_signature_of_a_key_it_trusts() {
     let cache = BinaryCache::of([&app], "none");
     cache.edit_narinfo(&lib, |text| text.replace("NarSize: ", "NarSize: 1"));
     assert!(!arrives(&cache, &ours));
+}
+
+#[test]
+fn real_nix_reads_a_cache_of_the_server_in_this_process_and_notices_its_faults() {
+    let packages = Packages::new();
+    let odd = packages.add("odd", write_oddities);
+    let cache = BinaryCache::of([&odd], "none");
+    let server = CacheServer::start(cache.folder());
+    let arrives = || {
+        let there = TempDir::new().unwrap();
+        nix_copy(&server.url(), &environment().cache_public_key, &odd, there.path()).status.success()
+    };
+
+    assert!(arrives());
+    server.fault(".nar", Fault::Flip(96), 1);
+    assert!(!arrives());
+    assert!(arrives(), "once is once");
+
+    let nar = cache.nar(&odd).strip_prefix(cache.folder()).unwrap().display().to_string();
+    let asked = server.requests();
+    assert_eq!(asked.iter().filter(|request| request.path == format!("/{nar}")).count(), 3, "{asked:?}");
+}
+
+#[test]
+fn server_in_this_process_does_wrong_what_it_is_told_to() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "0123456789").unwrap();
+    let server = CacheServer::start(folder.path());
+    let url = server.url();
+    let get = |lines: &str| ask(&url, "/file", lines);
+
+    for (fault, status, length, body) in [
+        (Fault::Status(503), 503, Some(18), "the answer is 503\n"),
+        (Fault::CutAfter(4), 200, Some(10), "0123"),
+        (Fault::Empty, 200, Some(0), ""),
+        (Fault::Flip(3), 200, Some(10), "0122456789"),
+        (Fault::Truncate(3), 200, Some(3), "012"),
+        (Fault::Slow, 200, Some(10), "0123456789"),
+    ] {
+        server.fault("/file", fault.clone(), 1);
+        let answer = get("");
+        assert_eq!((answer.status, answer.length()), (status, length), "{fault:?}");
+        assert_eq!(String::from_utf8(answer.body).unwrap(), body, "{fault:?}");
+    }
+    server.fault("le", Fault::Redirect("/elsewhere".to_owned()), 1);
+    let redirect = get("");
+    assert_eq!((redirect.status, redirect.header("location")), (302, Some("/elsewhere")));
+    server.fault("/file", Fault::Hang, 1);
+    server.fault("/file", Fault::Endless, 1);
+    let mut hangs = connect(&url, "/file", "");
+    let start = Instant::now();
+    hangs.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let nothing = hangs.read(&mut [0]).unwrap_err();
+    assert_eq!(
+        (nothing.kind(), start.elapsed() >= Duration::from_millis(100)),
+        (ErrorKind::WouldBlock, true)
+    );
+    let mut endless = vec![0; 100_000];
+    let mut ends_not = connect(&url, "/file", "");
+    ends_not.read_exact(&mut endless).unwrap();
+    let endless = String::from_utf8(endless).unwrap();
+    assert!(endless.contains("\r\n\r\n01234567890123456789") && !endless.contains("Length"));
+    assert_eq!(get("").status, 200, "the faults are used up");
+
+    drop(server);
+
+    hangs.set_read_timeout(None).unwrap();
+    assert_eq!(hangs.read(&mut [0]).unwrap(), 0, "the server ends its connections");
+    TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap_err();
+}
+
+#[test]
+fn server_in_this_process_serves_ranges_of_the_file_that_the_client_knows() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "0123456789").unwrap();
+    let server = CacheServer::start(folder.path());
+    let url = server.url();
+    let get = |lines: &str| ask(&url, "/file?query", lines);
+    let etag = get("").header("etag").unwrap().to_owned();
+    let known = format!("Range: bytes=4-\r\nIf-Range: {etag}\r\nAuthorization: Basic Y2k6Y2FuYXJ5\r\n");
+
+    let rest = get(&known);
+    assert_eq!((rest.status, rest.header("content-range")), (206, Some("bytes 4-9/10")));
+    assert_eq!((rest.length(), rest.body.as_slice()), (Some(6), &b"456789"[..]));
+    let none = get("Range: bytes=10-\r\n");
+    assert_eq!((none.status, none.header("content-range")), (416, Some("bytes */10")));
+    server.fault("/file", Fault::CutAfter(2), 1);
+    assert_eq!(get("Range: bytes=4-\r\n").body, b"45");
+    fs::write(&file, "abcdefghij").unwrap();
+    let whole = get(&known);
+    assert_eq!((whole.status, whole.body.as_slice()), (200, &b"abcdefghij"[..]), "the file has changed");
+    assert_eq!(ask(&url, "/../file", "").status, 404);
+    assert_eq!(
+        server.requests()[1],
+        Recorded {
+            method: "GET".to_owned(),
+            path: "/file?query".to_owned(),
+            range: Some("bytes=4-".to_owned()),
+            authorization: Some("Basic Y2k6Y2FuYXJ5".to_owned()),
+        }
+    );
+
+    let plain = CacheServer::start(folder.path()).without_ranges();
+    let whole = ask(&plain.url(), "/file", "Range: bytes=4-\r\n");
+    assert_eq!((whole.status, whole.header("etag"), whole.body.len()), (200, None, 10));
+}
+
+/// What came back over one connection until it was closed.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        headers.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    fn length(&self) -> Option<usize> {
+        self.header("content-length")?.parse().ok()
+    }
+}
+
+/// Asks for `path`, with `lines` as further lines of the request, by a client that judges nothing.
+fn ask(url: &str, path: &str, lines: &str) -> Answer {
+    let mut bytes = Vec::new();
+    connect(url, path, lines).read_to_end(&mut bytes).unwrap();
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: bytes[end + 4..].to_vec() }
+}
+
+fn connect(url: &str, path: &str, lines: &str) -> TcpStream {
+    let host = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n").unwrap();
+    stream
 }
 
 /// Copies `path` and its closure from the binary cache at `url` into a store of its own in `there`, if they are signed

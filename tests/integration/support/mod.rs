@@ -1,6 +1,7 @@
 //! The real programs the tests set nixlayer beside, each started by the test that needs it and gone with it.
 
 mod binary_cache;
+mod cache_server;
 mod docker_registry;
 mod environment;
 mod image;
@@ -15,6 +16,7 @@ mod traces;
 mod unpacked_image;
 
 pub(crate) use binary_cache::BinaryCache;
+pub(crate) use cache_server::{CacheServer, Fault, Recorded};
 pub(crate) use docker_registry::{Auth, DockerRegistry};
 pub(crate) use environment::{Environment, environment};
 pub(crate) use image::{Image, Kind, Member};
