@@ -13,8 +13,8 @@ use nixlayer::nix::StorePath;
 use tempfile::TempDir;
 
 use crate::support::{
-    BinaryCache, CacheServer, Fault, Packages, Recorded, closure_of, environment, indirect_roots, nix,
-    succeed,
+    BinaryCache, CacheServer, Fault, Packages, Recorded, StaticServer, closure_of, environment,
+    indirect_roots, nix, succeed,
 };
 
 /// A file, an executable, a link, an empty folder and odd names.
@@ -131,6 +131,41 @@ fn real_nix_wants_the_signature_of_a_key_it_trusts() {
     let cache = BinaryCache::of([&app], "none");
     cache.edit_narinfo(&lib, |text| text.replace("NarSize: ", "NarSize: 1"));
     assert!(!arrives(&cache, &ours));
+}
+
+#[test]
+fn real_nix_reads_a_cache_that_nginx_serves() {
+    let packages = Packages::new();
+    let [lib, app] = packages.build(LIB_AND_APP, ["lib", "app"]);
+    let cache = BinaryCache::of([&app], "zstd");
+
+    let server = StaticServer::start(cache.folder());
+
+    let there = TempDir::new().unwrap();
+    succeed(nix_copy(&server.url(), &environment().cache_public_key, &app, there.path()));
+    assert_eq!(fs::read_to_string(there.path().join(format!(".{lib}"))).unwrap(), "lib\n");
+    let narinfo = fs::read(cache.narinfo(&app)).unwrap();
+    let path = format!("/{}.narinfo", app.hash_part());
+    let rest = ask(&server.url(), &path, "Range: bytes=9-\r\n");
+    assert_eq!((rest.status, rest.body.as_slice()), (206, &narinfo[9..]));
+    assert_eq!(ask(&server.url(), "/not-there.narinfo", "").status, 404);
+    let [address, other] = [server, StaticServer::start(cache.folder())].map(|server| server.url());
+    assert_ne!(address, other);
+    TcpStream::connect(address.strip_prefix("http://").unwrap()).unwrap_err();
+}
+
+#[test]
+fn nginx_asks_for_the_password() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("nix-cache-info"), "StoreDir: /nix/store\n").unwrap();
+
+    let server = StaticServer::with_password(folder.path(), "ci", "canary");
+
+    // `ci:canary` and `ci:other` in base64.
+    let right = "Authorization: Basic Y2k6Y2FuYXJ5\r\n";
+    let wrong = "Authorization: Basic Y2k6b3RoZXI=\r\n";
+    let status = |lines: &str| ask(&server.url(), "/nix-cache-info", lines).status;
+    assert_eq!([status(right), status(wrong), status("")], [200, 401, 401]);
 }
 
 #[test]
