@@ -16,6 +16,7 @@ fn bubblewrap() -> Sandbox {
 fn view(folder: &Path) -> View {
     View {
         read_only: vec![],
+        placed: Vec::new(),
         script: None,
         writable: vec![folder.to_owned()],
         host: true,

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Repository, Tag};
-use crate::pipeline::{self, Build, Event};
+use crate::pipeline::{self, Build, Event, read_lock};
 use crate::publish::{Destination, OciLayout};
 use crate::spec::ImageSpec;
 use crate::stage::Driver;
@@ -30,6 +30,9 @@ pub(super) struct Arguments {
     /// The folder that the spec's own paths start from
     #[arg(long, default_value = ".", value_name = "FOLDER")]
     project: PathBuf,
+    /// Asks Nix what the spec means, also if there is a lock
+    #[arg(long)]
+    no_lock: bool,
 }
 
 /// Where an image goes, and under which tag if not the spec's.
@@ -98,13 +101,22 @@ async fn build_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), F
     let mut annotations = BTreeMap::from([("title", spec.name.clone()), ("created", created.to_string())]);
     annotations.extend(commit.map(|commit| ("revision", commit.revision)));
     let standard = |(key, value)| (format!("org.opencontainers.image.{key}"), value);
-    let sandbox = driver.sandbox()?;
-    let nix = driver.nix(&sandbox, &fetched, &work);
+    let off = arguments.no_lock || variable("NIXLAYER_LOCK").is_some_and(|value| value == "off");
+    let lock = if off { None } else { read_lock(&project, &arguments.spec)? };
+    let sandbox = match driver.sandbox() {
+        Ok(sandbox) => Some(sandbox),
+        // With a lock, only commands need one.
+        Err(_) if lock.is_some() => None,
+        Err(failure) => return Err(failure),
+    };
+    let nix = sandbox.as_ref().map(|sandbox| driver.nix(sandbox, &fetched, &work));
     let build = Build {
         spec: &spec,
         project: &project,
-        nix: &nix,
-        sandbox: &sandbox,
+        lock: lock.as_ref(),
+        caches: &driver.binary_caches(&spec, &project)?,
+        nix: nix.as_ref(),
+        sandbox: sandbox.as_ref(),
         roots: &roots,
         scratch: &work,
         variable: &variable,

@@ -2,6 +2,7 @@
 
 mod build;
 mod credentials;
+mod lock;
 mod print_config;
 mod simulate;
 
@@ -61,6 +62,8 @@ enum Command {
     PrintConfig,
     /// Builds an image and puts it into registries or folders
     Build(build::Arguments),
+    /// Writes which store paths a spec means into a file beside it
+    Lock(lock::Arguments),
     /// Plays GitLab and its runner for a project: an image job through all stages
     Simulate(simulate::Arguments),
 }
@@ -118,6 +121,7 @@ fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environm
         Command::Build(arguments) => {
             with_driver(&|driver| wait(build::build(&arguments, driver)).map(|()| 0))
         }
+        Command::Lock(arguments) => with_driver(&|driver| wait(lock::lock(&arguments, driver)).map(|()| 0)),
         Command::Stage { stage } => with_driver(&|driver| match &stage {
             Stage::Config => stage::config(driver, &mut io::stdout()).map(|()| 0),
             Stage::Prepare => wait(stage::prepare(driver, &log())).map(|()| 0),

@@ -6,8 +6,11 @@ use super::Failure;
 use crate::folder::FolderError;
 use crate::http::HttpError;
 use crate::job::JobError;
-use crate::pipeline::BuildError;
+use crate::lock::LockError;
+use crate::pipeline::{BuildError, LockFileError};
 use crate::publish::{Answer, AuthError, PublishError, Refusal};
+use crate::source::ReadError;
+use crate::source::binary_cache::{BinaryCacheError, CacheFault};
 use crate::source::nix::NixError;
 use crate::yaml;
 
@@ -90,11 +93,104 @@ impl From<BuildError> for Failure {
             BuildError::Left(_) => {
                 Self::build(error, "leave files, folders and links only, and all of them readable")
             }
+            BuildError::Lock(outdated) => {
+                let fix = outdated.outdated.fix(&outdated.spec);
+                Self::build(outdated, fix)
+            }
+            BuildError::Read(error) => error.into(),
+            BuildError::NotOfSpec(_) => Self::build(
+                error,
+                "name packages as the spec names them; the spec itself comes before `--update`",
+            ),
+            BuildError::Nowhere { .. } => Self::build(
+                error,
+                "list a binary cache that has it in `caches` of the configuration, or copy it into one that is listed",
+            ),
+            BuildError::NoSandbox | BuildError::NoNamespaces(_) => Self::build(error, DECLARATIVE),
+            BuildError::Project(_) => Self::build(error, "name a folder of the project that can be read"),
+            BuildError::NoNix => Self::build(
+                error,
+                "run `nixlayer lock` where Nix is and commit the file that it writes, or install Nix here",
+            ),
             BuildError::Sandbox(_)
             | BuildError::Scratch { .. }
-            | BuildError::Store { .. }
             | BuildError::Layer { .. }
             | BuildError::Thread => Self::system(error),
+        }
+    }
+}
+
+const DECLARATIVE: &str =
+    "use `paths`, `accounts` and `presets` in the place of `extraCommands`: they run no command";
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::BinaryCache(error) => error.into(),
+            ReadError::Disk { .. } | ReadError::Visit(_) => Self::system(error),
+        }
+    }
+}
+
+impl From<BinaryCacheError> for Failure {
+    fn from(error: BinaryCacheError) -> Self {
+        match &error {
+            BinaryCacheError::NoCache { .. } => Self::system(error).fix(
+                "list a binary cache in `caches` of the admin's configuration, or name one in `caches` of the spec",
+            ),
+            BinaryCacheError::Missing { .. } => Self::build(
+                error,
+                "copy it to one of them (`nix copy --to`), or lock packages that they have (`nixlayer lock --update`)",
+            ),
+            BinaryCacheError::Fault { fault, .. } => match &**fault {
+                CacheFault::Differs { .. } => Self::build(
+                    error,
+                    "run `nixlayer lock --update` if the cache is right; if the lock is, the cache was given something else",
+                ),
+                CacheFault::Unsigned => Self::system(error).fix(
+                    "give `caches.URL.public_keys` the key that signs the cache, in the admin's configuration",
+                ),
+                CacheFault::Http(HttpError::NotEncrypted { .. }) => Self::system(error)
+                    .fix("list the cache by its `http://` address, if it is meant to be without TLS"),
+                CacheFault::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Self::system(error)
+                    .fix("give `caches.URL.netrc_file` or `token_file` credentials that the cache takes"),
+                CacheFault::Http(_)
+                | CacheFault::Refused { .. }
+                | CacheFault::File { .. }
+                | CacheFault::CacheInfo(_)
+                | CacheFault::NarInfo(_)
+                | CacheFault::Encoding { .. }
+                | CacheFault::OtherPath(_)
+                | CacheFault::Elsewhere { .. }
+                | CacheFault::FileSize { .. }
+                | CacheFault::FileHash { .. }
+                | CacheFault::Compressed { .. }
+                | CacheFault::Surplus { .. }
+                | CacheFault::Nar { .. }
+                | CacheFault::TooLarge { .. }
+                | CacheFault::NarSize { .. }
+                | CacheFault::NarHash { .. }
+                | CacheFault::Gone => Self::system(error),
+            },
+        }
+    }
+}
+
+impl From<LockFileError> for Failure {
+    fn from(error: LockFileError) -> Self {
+        match error {
+            LockFileError::Folder(error) => error.into(),
+            LockFileError::Lock(error) => match error {
+                LockError::Version { .. } => {
+                    Self::build(error, "use the version of nixlayer that wrote it, or a later one")
+                }
+                LockError::Json { .. } | LockError::Closure { .. } | LockError::Undescribed { .. } => {
+                    Self::build(
+                        error,
+                        "run `nixlayer lock` where Nix is, and commit what it writes unchanged",
+                    )
+                }
+            },
         }
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, ClientBuilder, Method, NoProxy, Proxy, Url, redirect};
 use tokio::time::timeout;
 
 use super::error::no_connection;
-use super::{HttpError, HttpSettings, Request, Response, authority, shown};
+use super::{HttpError, HttpSettings, Patience, Request, Response, authority, shown};
 use crate::secret::Secret;
 
 /// Registries send one redirect, to their storage; a few more are no attack yet.
@@ -30,6 +32,9 @@ pub struct Http {
     by_host: BTreeMap<String, Client>,
     plain_http: BTreeSet<String>,
     idle_timeout: Duration,
+    patience: Patience,
+    set_up: (Timestamp, Instant),
+    jitter: AtomicU64,
 }
 
 impl Http {
@@ -58,6 +63,9 @@ impl Http {
             by_host,
             plain_http: settings.plain_http,
             idle_timeout: settings.idle_timeout,
+            patience: settings.patience,
+            set_up: (settings.now, Instant::now()),
+            jitter: AtomicU64::new(settings.now.as_nanosecond() as u64),
         })
     }
 
@@ -105,6 +113,25 @@ impl Http {
             to: shown(&request.url),
             reason: "there are too many in a row",
         })
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// How long the server that gave `response` wants to be left alone.
+    pub(super) fn wanted_pause(&self, response: &Response) -> Option<Duration> {
+        let (at, then) = self.set_up;
+        response.retry_after(at.saturating_add(then.elapsed()).unwrap_or(at))
+    }
+
+    /// Some time up to `longest`, each time another one.
+    pub(super) fn jitter(&self, longest: Duration) -> Duration {
+        // SplitMix64: good enough to keep clients apart, and no secret.
+        let mut bits = self.jitter.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        longest.mul_f64((bits >> 11) as f64 / (1u64 << 53) as f64)
     }
 
     /// Whether the administrator named the host, and so wants it spoken to.

@@ -109,26 +109,27 @@ impl Response {
     /// The first `limit` bytes of the body, and whether that is all of it.
     pub async fn body_start(mut self, limit: usize) -> Result<(Bytes, bool), HttpError> {
         let host = authority(self.url());
-        let silent = |after| HttpError::Silent { host: host.clone(), after };
         let read = async {
             let mut body = BytesMut::new();
-            loop {
-                let next = timeout(self.idle_timeout, self.inner.chunk());
-                let next = next.await.map_err(|_| silent(self.idle_timeout))?;
-                match next {
-                    Ok(None) => return Ok((body.freeze(), true)),
-                    Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
-                        body.extend_from_slice(&chunk[..limit - body.len()]);
-                        return Ok((body.freeze(), false));
-                    }
-                    Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                    Err(source) => {
-                        let source = source.without_url();
-                        return Err(HttpError::Broken { host: host.clone(), source });
-                    }
+            while let Some(chunk) = self.chunk().await? {
+                if body.len() + chunk.len() > limit {
+                    body.extend_from_slice(&chunk[..limit - body.len()]);
+                    return Ok((body.freeze(), false));
                 }
+                body.extend_from_slice(&chunk);
             }
+            Ok((body.freeze(), true))
         };
-        timeout(WHOLE_BODY, read).await.map_err(|_| silent(WHOLE_BODY))?
+        timeout(WHOLE_BODY, read).await.map_err(|_| HttpError::Silent { host, after: WHOLE_BODY })?
+    }
+
+    /// The next bytes of the body, however many have come; none at its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let host = |response: &Self| authority(response.url());
+        match timeout(self.idle_timeout, self.inner.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(source)) => Err(HttpError::Broken { host: host(self), source: source.without_url() }),
+            Err(_) => Err(HttpError::Silent { host: host(self), after: self.idle_timeout }),
+        }
     }
 }

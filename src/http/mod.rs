@@ -20,10 +20,12 @@
 mod client;
 mod error;
 mod message;
+mod retry;
 mod settings;
 
 pub use client::Http;
 pub use error::{HttpError, authority, shown};
 pub use message::{Request, Response};
 pub use reqwest::{Method, StatusCode, Url, header};
+pub use retry::{Patience, Retries};
 pub use settings::HttpSettings;

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::Patience;
 use crate::secret::Secret;
 
 /// What an administrator decides about the network. The default trusts the system's certificates,
@@ -21,6 +24,11 @@ pub struct HttpSettings {
     pub connect_timeout: Duration,
     /// How long a server may be silent.
     pub idle_timeout: Duration,
+    /// How patient to be with servers that may recover.
+    pub patience: Patience,
+    /// The time at which the client is set up, for servers that name a time; it also makes the pauses of
+    /// one client differ from those of the next.
+    pub now: Timestamp,
 }
 
 impl Default for HttpSettings {
@@ -32,6 +40,8 @@ impl Default for HttpSettings {
             no_proxy: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            patience: Patience::default(),
+            now: Timestamp::UNIX_EPOCH,
         }
     }
 }

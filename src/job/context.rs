@@ -70,6 +70,8 @@ pub struct ImageRequest {
     pub tags: Vec<Tag>,
     /// `NIXLAYER_REPOSITORY`: a repository instead of the spec's.
     pub repository: Option<String>,
+    /// Whether the lock beside the spec counts, if there is one; `NIXLAYER_LOCK: "off"` says no.
+    pub lock: bool,
 }
 
 impl Job {
@@ -148,6 +150,11 @@ impl Job {
             spec: spec.to_owned(),
             tags: tags.map(str::parse).collect::<Result<_, _>>().map_err(JobError::Tags)?,
             repository: asked("NIXLAYER_REPOSITORY").map(str::to_owned),
+            lock: match asked("NIXLAYER_LOCK") {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(other) => return Err(JobError::Lock(other.to_owned())),
+            },
         }))
     }
 

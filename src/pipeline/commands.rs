@@ -8,14 +8,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use super::event::Quota;
 use super::packages::Packages;
 use super::{Build, BuildError};
+use crate::nix::{STORE_DIR, StorePath};
 use crate::sandbox::{Sandbox, View, read_end};
 use crate::spec::{BASH, COREUTILS};
+
+/// The folder of a store for commands, in the scratch folder.
+pub(super) const STORE: &str = "store";
 
 /// The tree's folder in the folder that the commands see as `/tmp`.
 pub(super) const TREE: &str = "image";
@@ -59,8 +63,10 @@ pub(super) async fn run(
     let (Some(bash), Some(coreutils)) = (packages.named(BASH), packages.named(COREUTILS)) else {
         return Err(BuildError::Sandbox(io::Error::other("the package set has no bash and coreutils")));
     };
-    if packages.tools.len() > MOST_PATHS && *build.sandbox != Sandbox::None {
-        return Err(BuildError::TooManyPaths { paths: packages.tools.len(), most: MOST_PATHS });
+    let sandbox = build.sandbox.ok_or(BuildError::NoSandbox)?;
+    let placed = placed(build, packages);
+    if placed.len() > MOST_PATHS && *sandbox != Sandbox::None {
+        return Err(BuildError::TooManyPaths { paths: placed.len(), most: MOST_PATHS });
     }
     // A file, since one argument holds 128 KiB at most. As in stdenv, the first command that fails ends
     // them, and files are readable by all. Many commands fail without a word, so the shell names the one.
@@ -68,7 +74,8 @@ pub(super) async fn run(
     let preamble = "exec 2>&1\numask 022\ntrap 'echo \"failed: $BASH_COMMAND\"' ERR\n";
     fs::write(&script, format!("{preamble}{commands}")).map_err(BuildError::Sandbox)?;
     let view = View {
-        read_only: packages.tools.paths().map(|path| path.to_path_buf()).collect(),
+        read_only: Vec::new(),
+        placed,
         script: Some(script.clone()),
         writable: Vec::new(),
         host: false,
@@ -80,17 +87,17 @@ pub(super) async fn run(
             ("HOME".into(), "/homeless-shelter".into()),
             ("LANG".into(), "C.UTF-8".into()),
         ]),
-        working_directory: match build.sandbox {
+        working_directory: match sandbox {
             Sandbox::Bubblewrap(_) => Path::new("/tmp").join(TREE),
             Sandbox::None => folder.join(TREE),
         },
     };
     let shell = bash.to_path_buf().join("bin/bash");
-    let mut command = build.sandbox.command(&view, shell.as_os_str());
-    command.arg("-e").arg(build.sandbox.script_path(&view).unwrap_or(&script));
+    let mut command = sandbox.command(&view, shell.as_os_str());
+    command.arg("-e").arg(sandbox.script_path(&view).unwrap_or(&script));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.map_err(BuildError::Sandbox)?;
-    let started = build.sandbox.descendants(&child);
+    let started = sandbox.descendants(&child);
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(BuildError::Sandbox(io::ErrorKind::BrokenPipe.into()));
     };
@@ -109,4 +116,16 @@ pub(super) async fn run(
     }
     let said = String::from_utf8_lossy(&said).trim_end().to_owned();
     Err(BuildError::Commands(CommandsFailed { status, said }))
+}
+
+/// Where the store paths that the commands see are, and where they show.
+fn placed(build: &Build<'_>, packages: &Packages) -> Vec<(PathBuf, PathBuf)> {
+    let place = |path: &StorePath| Some((packages.store.on_disk(path)?.clone(), path.to_path_buf()));
+    let placed: Vec<(PathBuf, PathBuf)> = packages.tools.paths().filter_map(place).collect();
+    let scratch = build.scratch.join(STORE);
+    // A store of their own shows as a whole.
+    if !placed.is_empty() && placed.iter().all(|(on_disk, _)| on_disk.starts_with(&scratch)) {
+        return vec![(scratch, STORE_DIR.into())];
+    }
+    placed
 }

@@ -1,5 +1,6 @@
 //! The image's own files on disk: a tree made for commands and read back, and files of the project.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -13,6 +14,9 @@ use cap_std::fs::{Dir, PermissionsExt as _};
 use crate::folder::Folder;
 use crate::layer::root::Open;
 use crate::layer::{Contents, RootKind, RootNode, RootTree};
+use crate::nix::NarHash;
+use crate::nix::nar::{NarHasher, NarWriter};
+use crate::nix::tree::{Entry, Node};
 use crate::spec::ProjectPath;
 
 /// Makes `tree` at `folder`, which does not exist yet and which nobody else may enter.
@@ -73,7 +77,7 @@ fn read_below(folder: &Path, path: &[u8], tree: &mut RootTree) -> io::Result<()>
 
 /// Why a file of the project is not in the image.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CopyError {
+pub enum CopyError {
     /// It is not there.
     #[error("there is no `{0}` in the project")]
     Missing(String),
@@ -82,7 +86,12 @@ pub(super) enum CopyError {
     Outside(String),
     /// It could not be read.
     #[error("`{source_path}` cannot be read: {cause}")]
-    Read { source_path: String, cause: io::Error },
+    Read {
+        /// The file.
+        source_path: String,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// It is what is always left out.
     #[error("`{0}` is not for images: the settings of a clone may hold the job's token")]
     LeftOut(String),
@@ -102,6 +111,37 @@ pub(super) fn copy(project: &Folder, source: &ProjectPath) -> Result<Vec<(Vec<u8
         project.dir().try_clone().map_err(|cause| CopyError::Read { source_path: ".".to_owned(), cause })?;
     copy_at(&Arc::new(dir), Path::new(source.as_str()), b"", &mut copied)?;
     Ok(copied)
+}
+
+/// The hash that Nix gives `source`, as [`copy`] sees it and without the file `except`.
+pub(super) fn nar_hash(project: &Folder, source: &ProjectPath, except: &str) -> Result<NarHash, CopyError> {
+    let copied = copy(project, source)?.into_iter().filter(|(below, _)| {
+        let file = Path::new(source.as_str()).join(OsStr::from_bytes(below));
+        file.strip_prefix(".").unwrap_or(&file) != Path::new(except)
+    });
+    // An archive has the names of each folder in order, which is the order of paths as lists of names.
+    let names = |path: &[u8]| -> Vec<Vec<u8>> {
+        path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    let sorted: BTreeMap<_, _> = copied.map(|(path, node)| (names(&path), (path, node))).collect();
+    let failed = |cause| CopyError::Read { source_path: source.to_string(), cause };
+    let mut nar = NarWriter::new(NarHasher::default()).map_err(failed)?;
+    for (path, node) in sorted.values() {
+        append(&mut nar, path, node).map_err(failed)?;
+    }
+    Ok(nar.finish().map_err(failed)?.hash())
+}
+
+fn append(nar: &mut NarWriter<NarHasher>, path: &[u8], node: &RootNode) -> io::Result<()> {
+    match &node.kind {
+        RootKind::Directory => nar.append(Entry { path, node: Node::Directory }),
+        RootKind::Symlink(target) => nar.append(Entry { path, node: Node::Symlink { target } }),
+        RootKind::Regular(contents) => {
+            let (size, mut contents) = contents.open()?;
+            let executable = node.mode & 0o100 != 0;
+            nar.append(Entry { path, node: Node::Regular { executable, size, contents: &mut contents } })
+        }
+    }
 }
 
 /// Git's own files, among them the clone's settings with the job's token, and our report.

@@ -4,18 +4,21 @@
 //! all layers. What comes out goes to the destination in chunks as the thread makes them, and the
 //! thread waits when the destination is slower, so memory is bounded by chunks and streams.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{BuildError, Effort, Event, Prepared};
+use super::event::Quota;
+use super::listing::{Listing, Listings};
+use super::{BuildError, Effort, Event, Prepared, root};
 use crate::layer::{LayerDigests, LayerWriter, Level, RootTree, StoreLayer, Workers};
 use crate::nix::StorePath;
 use crate::oci::{Descriptor, Digest, Image, ImageLayer, ImageSource, Tag, media_type};
 use crate::publish::{Blob, BlobWriter, Destination, PublishError, Stored};
-use crate::source::local_store;
+use crate::source::StorePaths;
 
 /// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
 const QUIET: Duration = Duration::from_secs(10);
@@ -47,9 +50,19 @@ pub struct LayerReport {
 }
 
 /// What a layer is made of.
-#[derive(Clone)]
-enum Material {
-    Paths(Vec<StorePath>),
+enum Material<'a> {
+    Paths(&'a [StorePath]),
+    Root,
+}
+
+/// What it takes to make a layer.
+enum Work {
+    Paths {
+        store: StorePaths,
+        paths: Vec<StorePath>,
+        /// Those of whose trees the names are wanted.
+        listed: BTreeSet<StorePath>,
+    },
     Root(Arc<RootTree>),
 }
 
@@ -58,34 +71,54 @@ struct Made {
     number: usize,
     stored: Stored,
     digests: LayerDigests,
+    listings: Listings,
+}
+
+/// Layers under way to one destination.
+struct Workshop<'a> {
+    destination: &'a Destination,
+    effort: Effort,
+    level: Level,
+    workers: Workers,
+    slots: Arc<Semaphore>,
+    under_way: JoinSet<Result<Made, BuildError>>,
 }
 
 pub(super) async fn publish(
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     destination: &Destination,
     tags: &[Tag],
     effort: Effort,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published, BuildError> {
-    let materials = materials(prepared);
-    let workers = Workers::new(effort.threads.get());
-    let slots = Arc::new(Semaphore::new(effort.uploads.get()));
-    let mut under_way = JoinSet::new();
-    for (index, material) in materials.iter().enumerate() {
-        let (workers, slots) = (workers.clone(), Arc::clone(&slots));
-        let (destination, material, level) = (destination.clone(), material.clone(), prepared.level);
-        under_way.spawn(async move {
-            let _slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
-            let (stored, digests) = send(&destination, material, level, workers, effort.chunk).await?;
-            Ok(Made { number: index + 1, stored, digests })
-        });
+    let store_layers = prepared.plan.layers();
+    let materials: Vec<Material<'_>> =
+        store_layers.iter().map(|paths| Material::Paths(paths)).chain([Material::Root]).collect();
+    let mut workshop = Workshop {
+        destination,
+        effort,
+        level: prepared.level,
+        workers: Workers::new(effort.threads.get()),
+        slots: Arc::new(Semaphore::new(effort.uploads.get())),
+        under_way: JoinSet::new(),
+    };
+    let mut unlisted = BTreeSet::new();
+    match prepared.root.get() {
+        Some(root) => workshop.start(materials.len(), Work::Root(Arc::clone(root))),
+        None => unlisted.extend(prepared.packages.contents.iter().cloned()),
+    }
+    for (index, paths) in store_layers.iter().enumerate() {
+        let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
+        let work = Work::Paths { store: prepared.packages.store.clone(), paths: paths.clone(), listed };
+        workshop.start(index + 1, work);
     }
     let mut layers = Vec::with_capacity(materials.len());
+    let mut listings = Listings::new();
     let mut patience = tokio::time::interval(QUIET);
     patience.reset();
     loop {
         let made = tokio::select! {
-            made = under_way.join_next() => made,
+            made = workshop.under_way.join_next() => made,
             _ = patience.tick() => {
                 on_event(Event::UnderWay { done: layers.len(), layers: materials.len() });
                 continue;
@@ -93,10 +126,17 @@ pub(super) async fn publish(
         };
         let Some(made) = made else { break };
         patience.reset();
-        let made: Result<Made, BuildError> = made.map_err(|_| BuildError::Thread)?;
-        let made = made?;
+        let mut made = made.map_err(|_| BuildError::Thread)??;
         on_event(Event::Layer(made.report(&materials)));
+        listings.append(&mut made.listings);
         layers.push(made);
+        // The last of `contents` has arrived, so the last layer can be made.
+        if prepared.root.get().is_none() && unlisted.iter().all(|path| listings.contains_key(path)) {
+            let quota = Quota::new(on_event);
+            let root = root::assemble(prepared.build, &prepared.packages, &listings, &quota).await?;
+            let root = prepared.root.get_or_init(|| Arc::new(root));
+            workshop.start(materials.len(), Work::Root(Arc::clone(root)));
+        }
     }
     layers.sort_by_key(|made| made.number);
 
@@ -115,25 +155,33 @@ pub(super) async fn publish(
     })
 }
 
-fn materials(prepared: &Prepared) -> Vec<Material> {
-    let store = prepared.plan.layers().iter().cloned().map(Material::Paths);
-    store.chain([Material::Root(Arc::clone(&prepared.root))]).collect()
+impl Workshop<'_> {
+    /// Starts to make the layer of this number as soon as there is room.
+    fn start(&mut self, number: usize, work: Work) {
+        let (workers, slots) = (self.workers.clone(), Arc::clone(&self.slots));
+        let (destination, level, chunk) = (self.destination.clone(), self.level, self.effort.chunk);
+        self.under_way.spawn(async move {
+            let _slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
+            let (stored, (digests, listings)) = send(&destination, work, level, workers, chunk).await?;
+            Ok(Made { number, stored, digests, listings })
+        });
+    }
 }
 
 /// Makes one layer on a thread of its own and sends it from here.
 async fn send(
     destination: &Destination,
-    material: Material,
+    work: Work,
     level: Level,
     workers: Workers,
     chunk: usize,
-) -> Result<(Stored, LayerDigests), BuildError> {
+) -> Result<(Stored, (LayerDigests, Listings)), BuildError> {
     let (writer, blob) = Blob::channel(chunk);
-    let producer = tokio::task::spawn_blocking(move || produce(&material, level, &workers, writer));
+    let producer = tokio::task::spawn_blocking(move || produce(work, level, &workers, writer));
     let stored = destination.put_blob(blob).await;
     let produced = producer.await.map_err(|_| BuildError::Thread)?;
     match (stored, produced) {
-        (Ok(stored), Ok(digests)) => Ok((stored, digests)),
+        (Ok(stored), Ok(produced)) => Ok((stored, produced)),
         // Whichever failed first is the reason; the other only saw its partner go.
         (Err(PublishError::ProducerGone) | Ok(_), Err(error)) => Err(error),
         (Err(error), _) => Err(error.into()),
@@ -141,31 +189,39 @@ async fn send(
 }
 
 fn produce(
-    material: &Material,
+    work: Work,
     level: Level,
     workers: &Workers,
     writer: BlobWriter,
-) -> Result<LayerDigests, BuildError> {
+) -> Result<(LayerDigests, Listings), BuildError> {
     let broken = |source| BuildError::Layer { source };
     let layer = LayerWriter::new(writer, level, workers);
-    let layer = match material {
-        Material::Root(root) => root.write(layer).map_err(broken)?,
-        Material::Paths(paths) => {
+    let mut listings = Listings::new();
+    let layer = match work {
+        Work::Root(root) => root.write(layer).map_err(broken)?,
+        Work::Paths { store, paths, listed } => {
             let mut store_layer = StoreLayer::new(layer).map_err(broken)?;
-            for path in paths {
-                let read = local_store::read(path, |entry| store_layer.append(path, entry));
-                read.map_err(|source| BuildError::Store { path: path.clone(), source })?;
+            for tree in store.upcoming(&paths) {
+                let path = tree.path();
+                let mut listing = listed.contains(path).then(Listing::default);
+                tree.read(|entry| {
+                    if let Some(listing) = &mut listing {
+                        listing.note(&entry);
+                    }
+                    store_layer.append(path, entry)
+                })?;
+                listings.extend(listing.map(|listing| (path.clone(), listing)));
             }
             store_layer.finish().map_err(broken)?
         }
     };
     let (writer, digests) = layer.finish().map_err(broken)?;
     writer.finish(digests.digest).map_err(broken)?;
-    Ok(digests)
+    Ok((digests, listings))
 }
 
 impl Made {
-    fn report(&self, materials: &[Material]) -> LayerReport {
+    fn report(&self, materials: &[Material<'_>]) -> LayerReport {
         LayerReport {
             number: self.number,
             contents: materials.get(self.number - 1).map(Material::summary).unwrap_or_default(),
@@ -175,7 +231,7 @@ impl Made {
         }
     }
 
-    fn image_layer(&self, material: &Material) -> ImageLayer {
+    fn image_layer(&self, material: &Material<'_>) -> ImageLayer {
         ImageLayer {
             diff_id: self.digests.diff_id,
             descriptor: Descriptor {
@@ -190,13 +246,13 @@ impl Made {
     }
 }
 
-impl Material {
+impl Material<'_> {
     /// A few words for the log.
     fn summary(&self) -> String {
         match self {
-            Self::Root(_) => "files of the image itself".to_owned(),
+            Self::Root => "files of the image itself".to_owned(),
             // Within a layer paths are sorted by name; the one in front stands for the others.
-            Self::Paths(paths) => match paths.as_slice() {
+            Self::Paths(paths) => match paths {
                 [] => String::new(),
                 [path] => path.name().to_owned(),
                 [first, rest @ ..] => format!("{} and {} more", first.name(), rest.len()),
@@ -207,7 +263,7 @@ impl Material {
     /// The history entry, in the words of dockerTools.
     fn comment(&self) -> String {
         match self {
-            Self::Root(_) => "customisation layer".to_owned(),
+            Self::Root => "customisation layer".to_owned(),
             Self::Paths(paths) => {
                 let paths: Vec<String> = paths.iter().map(|path| format!("'{path}'")).collect();
                 format!("store paths: [{}]", paths.join(", "))

@@ -9,14 +9,18 @@ mod commands;
 mod event;
 mod files;
 mod layers;
+mod listing;
+mod locked;
+mod locking;
 mod packages;
 mod root;
+mod scratch_store;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -24,15 +28,21 @@ use serde_json::{Map, Value, json};
 pub use self::commands::CommandsFailed;
 use self::event::Quota;
 pub use self::event::{Event, Size};
+pub use self::files::CopyError;
 pub use self::layers::{LayerReport, Published};
+pub use self::locked::{LockFileError, OutdatedLock, read_lock, resolve};
+pub use self::locking::{Locking, Update};
 use self::packages::Packages;
 use crate::folder::Folder;
 use crate::layer::{LayerBudget, LayerPlan, Level, RootTree};
+use crate::lock::Lock;
 use crate::nix::{StorePath, System};
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Platform, Tag};
 use crate::publish::{Destination, PublishError};
 use crate::sandbox::Sandbox;
+use crate::source::ReadError;
+use crate::source::binary_cache::BinaryCaches;
 use crate::source::nix::{Nix, NixError};
 use crate::spec::{AttrPath, ImageSpec};
 use crate::yaml::{self, KeyPath};
@@ -46,10 +56,14 @@ pub struct Build<'a> {
     pub spec: &'a ImageSpec,
     /// The project, for what the spec copies or evaluates of it.
     pub project: &'a Folder,
-    /// Finds, builds and downloads packages.
-    pub nix: &'a Nix,
-    /// Where the spec's commands run.
-    pub sandbox: &'a Sandbox,
+    /// Which store paths the spec means; without it, Nix is asked.
+    pub lock: Option<&'a Lock>,
+    /// Where the lock's store paths come from, if not from the host's store.
+    pub caches: &'a Arc<BinaryCaches>,
+    /// Finds, builds and downloads packages; a host with a lock needs none.
+    pub nix: Option<&'a Nix>,
+    /// Where the spec's commands run; a spec without commands needs none.
+    pub sandbox: Option<&'a Sandbox>,
     /// A folder for garbage collector roots, to be kept until the image is published.
     pub roots: &'a Path,
     /// An empty folder that only this process and its sandbox can enter.
@@ -63,10 +77,12 @@ pub struct Build<'a> {
 }
 
 /// An image whose parts are known, and whose layers can be made at any time.
-#[derive(Debug)]
-pub struct Prepared {
+pub struct Prepared<'a> {
+    build: &'a Build<'a>,
+    packages: Packages,
     plan: LayerPlan,
-    root: Arc<RootTree>,
+    /// The tree of the last layer. If some of `contents` are still to be downloaded, their layers come first.
+    root: OnceLock<Arc<RootTree>>,
     level: Level,
     platform: Platform,
     config: Map<String, Value>,
@@ -120,15 +136,39 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
-    /// A store path could not be read.
-    #[error("`{path}` cannot be read from the store")]
-    Store {
-        /// The store path.
+    /// A store path could not be read, or not be had.
+    #[error(transparent)]
+    Read(ReadError),
+    /// The lock is not that of the spec.
+    #[error(transparent)]
+    Lock(OutdatedLock),
+    /// A name that is to be updated is none of the spec's.
+    #[error("`{0}` is not in the spec")]
+    NotOfSpec(String),
+    /// Nobody can say what a path is made of.
+    #[error(
+        "`{path}` is neither in the store of this host nor in a binary cache, and only a machine of {system} can build it"
+    )]
+    Nowhere {
+        /// The path.
         path: StorePath,
-        /// What the system said.
-        #[source]
-        source: io::Error,
+        /// What it is for.
+        system: System,
     },
+    /// There is neither a lock nor Nix.
+    #[error("there is neither a lock for this spec nor Nix on this host")]
+    NoNix,
+    /// Commands need a store that is not the host's, and the host's programs run without a sandbox.
+    #[error(
+        "`extraCommands` cannot run: their store paths are not in the store of this host, and there is no sandbox to show them in"
+    )]
+    NoSandbox,
+    /// The same, since the sandbox does not start.
+    #[error("`extraCommands` cannot run: this host lets no sandbox start")]
+    NoNamespaces(#[source] io::Error),
+    /// A folder of the project cannot be read.
+    #[error("the package set cannot be read")]
+    Project(#[source] CopyError),
     /// A layer could not be written.
     #[error("a layer cannot be written")]
     Layer {
@@ -144,15 +184,29 @@ pub enum BuildError {
     Thread,
 }
 
+impl From<ReadError> for BuildError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Visit(source) => Self::Layer { source },
+            error => Self::Read(error),
+        }
+    }
+}
+
 impl Build<'_> {
-    /// Finds and builds everything that the image needs.
-    pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Prepared, BuildError> {
+    /// Finds everything that the image needs, and has it built or fetched where it must be on disk.
+    pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Prepared<'_>, BuildError> {
         // Before Nix, which may take long.
         check_variables(self.spec, self.variable).map_err(BuildError::Spec)?;
         root::check_copies(self)?;
         let quota = Quota::new(on_event);
-        let packages = Packages::realise(self, &quota).await?;
-        let root = root::assemble(self, &packages, &quota).await?;
+        let packages = Packages::find(self, &quota).await?;
+        let root = OnceLock::new();
+        if packages.contents.iter().all(|path| packages.store.on_disk(path).is_some()) {
+            let (store, contents) = (packages.store.clone(), packages.contents.clone());
+            let listings = root::blocking(move || listing::on_disk(&store, &contents)).await??;
+            let _ = root.set(Arc::new(root::assemble(self, &packages, &listings, &quota).await?));
+        }
         let budget = LayerBudget::new(usize::from(self.spec.max_layers)).unwrap_or_default();
         let plan = LayerPlan::auto(&packages.closure, budget);
         on_event(Event::Realised {
@@ -160,12 +214,15 @@ impl Build<'_> {
             nar_size: packages.closure.nar_size(),
             layers: plan.layers().len() + 1,
         });
+        let config = self.config(&packages)?;
         Ok(Prepared {
+            build: self,
+            packages,
             plan,
-            root: Arc::new(root),
+            root,
             level: Level::new(self.spec.compression.level()).unwrap_or(Level::DEFAULT),
             platform: platform(self.spec.system.unwrap_or(System::HOST)),
-            config: self.config(&packages)?,
+            config,
             annotations: self.annotations()?,
             created: self.created,
         })
@@ -193,7 +250,7 @@ impl Build<'_> {
     }
 }
 
-impl Prepared {
+impl Prepared<'_> {
     /// Makes the layers while sending them, then lets `tags` name the image.
     pub async fn publish(
         &self,

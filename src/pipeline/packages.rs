@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::event::Quota;
-use super::{Build, BuildError};
+use super::{Build, BuildError, locked};
+use crate::folder::Folder;
 use crate::nix::{Closure, StorePath, System};
+use crate::source::StorePaths;
 use crate::source::nix::{NixError, Scope};
 use crate::spec::{AttrPath, Content, Demand, Flake, ImageSpec, Nixpkgs, ProjectPath, Purpose};
 use crate::yaml::{self, KeyPath};
@@ -19,14 +21,25 @@ pub(super) struct Packages {
     pub(super) closure: Closure,
     /// What `extraCommands` sees: the image's closure, a shell and the core utilities.
     pub(super) tools: Closure,
+    /// Where all of these are to be had.
+    pub(super) store: StorePaths,
     named: BTreeMap<AttrPath, StorePath>,
 }
 
 impl Packages {
+    /// Finds everything that the spec names: where the lock says, else where Nix does.
+    pub(super) async fn find(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
+        match build.lock {
+            Some(lock) => locked::find(build, lock, quota).await,
+            None => Self::realise(build, quota).await,
+        }
+    }
+
     /// Has Nix find, build or download everything that the spec names.
-    pub(super) async fn realise(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
+    async fn realise(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
         let spec = build.spec;
-        check_folders(build).map_err(BuildError::Spec)?;
+        let nix = build.nix.ok_or(BuildError::NoNix)?;
+        check_folders(spec, build.project).map_err(BuildError::Spec)?;
         let demands = spec.demands();
         let wanted: Vec<Content> = demands.iter().map(|demand| demand.content.clone()).collect();
         let scope = Scope {
@@ -34,17 +47,26 @@ impl Packages {
             system: spec.system.unwrap_or(System::HOST),
             project: build.project.path(),
         };
-        let evaluated = build.nix.evaluate(&wanted, &scope, build.roots, &|line| quota.say(line)).await;
+        let evaluated = nix.evaluate(&wanted, &scope, build.roots, &|line| quota.say(line)).await;
         let evaluated = evaluated.map_err(|error| located(spec, &demands, error))?;
-        let realised = build.nix.realise(&evaluated, build.roots, &|line| quota.say(line)).await;
+        let realised = nix.realise(&evaluated, build.roots, &|line| quota.say(line)).await;
         realised.map_err(|error| located(spec, &demands, error))?;
-        let (image, all) = roots_of(&demands, &evaluated.paths);
-        let closure = build.nix.closure(&image).await?;
-        let tools = if spec.has_commands() { build.nix.closure(&all).await? } else { Closure::default() };
-        Ok(Self::new(&demands, &evaluated.paths, closure, tools))
+        let image = demands.iter().zip(&evaluated.paths);
+        let image = image.filter(|(demand, _)| demand.purpose != Purpose::Tool);
+        let image: Vec<StorePath> = image.map(|(_, path)| path.clone()).collect();
+        let closure = nix.closure(&image).await?;
+        let tools = if spec.has_commands() { nix.closure(&evaluated.paths).await? } else { closure.clone() };
+        let store = StorePaths::of_host(&tools);
+        Ok(Self::new(&demands, &evaluated.paths, closure, tools, store))
     }
 
-    fn new(demands: &[Demand], paths: &[StorePath], closure: Closure, tools: Closure) -> Self {
+    pub(super) fn new(
+        demands: &[Demand],
+        paths: &[StorePath],
+        closure: Closure,
+        tools: Closure,
+        store: StorePaths,
+    ) -> Self {
         let found = || demands.iter().zip(paths);
         let contents = found().filter(|(demand, _)| demand.purpose == Purpose::Contents);
         let named = found().filter_map(|(demand, path)| match &demand.content {
@@ -56,6 +78,7 @@ impl Packages {
             named: named.collect(),
             closure,
             tools,
+            store,
         }
     }
 
@@ -70,28 +93,22 @@ impl Packages {
     }
 }
 
-/// The store paths that the image holds, and all of them.
-fn roots_of(demands: &[Demand], paths: &[StorePath]) -> (Vec<StorePath>, Vec<StorePath>) {
-    let image = demands.iter().zip(paths).filter(|(demand, _)| demand.purpose != Purpose::Tool);
-    (image.map(|(_, path)| path.clone()).collect(), paths.to_vec())
-}
-
 /// Checks that the project has what the spec has evaluated of it: Nix would name the store or the host.
-fn check_folders(build: &Build<'_>) -> Result<(), yaml::Error> {
+pub(super) fn check_folders(spec: &ImageSpec, project: &Folder) -> Result<(), yaml::Error> {
     let check = |folder: &ProjectPath, name: &str, key: KeyPath| {
         let file = Path::new(folder.as_str()).join(name);
         let file = file.strip_prefix(".").unwrap_or(&file).display().to_string();
         // A package set may be one file, too.
-        if build.project.has_file(&file) || name == "default.nix" && build.project.has_file(folder.as_str()) {
+        if project.has_file(&file) || name == "default.nix" && project.has_file(folder.as_str()) {
             return Ok(());
         }
         let reason = format!("there is no `{file}` in the project");
-        Err(build.spec.error_at(&key, reason, "name a folder of the project that has one"))
+        Err(spec.error_at(&key, reason, "name a folder of the project that has one"))
     };
-    if let Nixpkgs::Folder(folder) = &build.spec.nixpkgs {
+    if let Nixpkgs::Folder(folder) = &spec.nixpkgs {
         check(folder, "default.nix", KeyPath::root().key("nixpkgs"))?;
     }
-    for (index, content) in build.spec.contents.iter().enumerate() {
+    for (index, content) in spec.contents.iter().enumerate() {
         if let Content::FlakeOutput { flake: Flake::Folder(folder), .. } = content {
             check(folder, "flake.nix", KeyPath::root().key("contents").index(index))?;
         }
@@ -100,7 +117,7 @@ fn check_folders(build: &Build<'_>) -> Result<(), yaml::Error> {
 }
 
 /// An error about one of the wanted things names its line in the spec.
-fn located(spec: &ImageSpec, demands: &[Demand], error: NixError) -> BuildError {
+pub(super) fn located(spec: &ImageSpec, demands: &[Demand], error: NixError) -> BuildError {
     let (index, fix) = match &error {
         NixError::Unknown { index, near, .. } if near.is_empty() => {
             (*index, "check the spelling, and that `nixpkgs:` is the package set that has it".to_owned())

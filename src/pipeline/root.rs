@@ -3,28 +3,26 @@
 //! In this order, each on top of what was there: the merged trees of `contents`, `extraCommands`,
 //! `paths`, `accounts`, `presets`. Presets only fill in what is still missing.
 
-use std::io;
-
 use super::event::Quota;
+use super::listing::Listings;
 use super::packages::Packages;
 use super::{Build, BuildError, commands, files};
 use crate::folder;
 use crate::layer::{Contents, RootKind, RootNode, RootTree, TreeError};
 use crate::nix::StorePath;
-use crate::source::local_store;
 use crate::spec::{
     Accounts, BASH, CACERT, COREUTILS, ImagePath, Mode, PathAction, PathEntry, Preset, ProjectPath,
 };
 use crate::yaml::KeyPath;
 
-/// Puts the tree together.
+/// Puts the tree together, given what is in each of `contents`.
 pub(super) async fn assemble(
     build: &Build<'_>,
     packages: &Packages,
+    listings: &Listings,
     quota: &Quota<'_>,
 ) -> Result<RootTree, BuildError> {
-    let contents = packages.contents.clone();
-    let mut tree = blocking(move || merged(&contents)).await?.map_err(|error| error.located(build))?;
+    let mut tree = merged(build, &packages.contents, listings)?;
     if build.spec.has_commands() {
         tree = after_commands(build, packages, tree, quota).await?;
     }
@@ -46,45 +44,22 @@ pub(super) async fn assemble(
 }
 
 /// Does work on files on a thread of its own, so that whoever waits can still be told to stop.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BuildError> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, BuildError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| BuildError::Thread)
 }
 
-/// Why the trees of `contents` could not be merged.
-enum MergeError {
-    Read(StorePath, io::Error),
-    Tree(usize, TreeError),
-}
-
-impl MergeError {
-    fn located(self, build: &Build<'_>) -> BuildError {
-        match self {
-            Self::Read(path, source) => BuildError::Store { path, source },
-            Self::Tree(index, error) => {
-                let key = KeyPath::root().key("contents").index(index);
-                let fix =
-                    "name a package whose output is a folder, or put the file into the image with `paths`";
-                BuildError::Spec(build.spec.error_at(&key, error.to_string(), fix))
-            }
-        }
-    }
-}
-
 /// The trees of `contents`, merged as `symlinkJoin` merges them.
-fn merged(contents: &[StorePath]) -> Result<RootTree, MergeError> {
+fn merged(build: &Build<'_>, contents: &[StorePath], listings: &Listings) -> Result<RootTree, BuildError> {
     let mut tree = RootTree::default();
     for (index, path) in contents.iter().enumerate() {
-        let mut clash = None;
-        let read = local_store::read(path, |entry| {
-            if let Err(error) = tree.link(path, &entry) {
-                clash.get_or_insert(error);
-            }
-            Ok(())
-        });
-        read.map_err(|source| MergeError::Read(path.clone(), source))?;
-        if let Some(error) = clash {
-            return Err(MergeError::Tree(index, error));
-        }
+        let listing = listings.get(path).ok_or(BuildError::Thread)?;
+        listing.link(path, &mut tree).map_err(|error| {
+            let key = KeyPath::root().key("contents").index(index);
+            let fix = "name a package whose output is a folder, or put the file into the image with `paths`";
+            BuildError::Spec(build.spec.error_at(&key, error.to_string(), fix))
+        })?;
     }
     Ok(tree)
 }

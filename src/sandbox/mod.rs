@@ -16,6 +16,7 @@ mod processes;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -38,6 +39,8 @@ pub enum Sandbox {
 pub struct View {
     /// Files and folders shown read-only at their own paths; those that do not exist are left out.
     pub read_only: Vec<PathBuf>,
+    /// Files and folders shown read-only at other paths: where they are, and where they show.
+    pub placed: Vec<(PathBuf, PathBuf)>,
     /// A file shown read-only at `/run/nixlayer/script`, where nothing that a job can write to is on the way.
     pub script: Option<PathBuf>,
     /// Folders shown writable at their own paths.
@@ -123,6 +126,25 @@ impl Sandbox {
         found.map(Self::Bubblewrap)
     }
 
+    /// Starts a program that does nothing, to see whether this host lets programs be kept apart.
+    pub async fn try_out(&self) -> io::Result<()> {
+        let view = View {
+            read_only: Vec::new(),
+            placed: Vec::new(),
+            script: None,
+            writable: Vec::new(),
+            host: true,
+            network: false,
+            tmp: None,
+            environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+            working_directory: PathBuf::from("/"),
+        };
+        let mut command = self.command(&view, OsStr::new("true"));
+        let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if output.status.success() { Ok(()) } else { Err(io::Error::other(said)) }
+    }
+
     /// The path at which the script of a view is found.
     pub fn script_path<'a>(&self, view: &'a View) -> Option<&'a Path> {
         let script = view.script.as_deref()?;
@@ -196,6 +218,9 @@ fn arguments(view: &View) -> Vec<OsString> {
     }
     for path in &view.read_only {
         add("--ro-bind-try", &[path, path]);
+    }
+    for (path, shown) in &view.placed {
+        add("--ro-bind", &[path, shown]);
     }
     for path in &view.writable {
         add("--bind", &[path, path]);

@@ -1,4 +1,4 @@
-//! Reads a store path from the host's `/nix/store`.
+//! Reads a store path from disk: the host's `/nix/store`, or a folder like it.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,34 +6,53 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use super::ReadError;
 use crate::nix::StorePath;
 use crate::nix::tree::{Entry, Node};
 
-/// Calls `visit` for every entry of `path`, in the order of its NAR.
-pub fn read(path: &StorePath, mut visit: impl FnMut(Entry<'_>) -> io::Result<()>) -> io::Result<()> {
-    read_tree(&path.to_path_buf(), &mut visit)
+/// Why a tree on disk was not read to its end.
+#[derive(Debug)]
+pub enum TreeError {
+    /// It cannot be read.
+    Read(io::Error),
+    /// Whoever was shown the entries could not go on.
+    Visit(io::Error),
 }
 
-fn read_tree(root: &Path, visit: &mut dyn FnMut(Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+impl TreeError {
+    /// The same of a store path.
+    pub(super) fn of(self, path: &StorePath) -> ReadError {
+        match self {
+            Self::Read(source) => ReadError::Disk { path: path.clone(), source },
+            Self::Visit(error) => ReadError::Visit(error),
+        }
+    }
+}
+
+/// Calls `visit` for every entry of the tree at `root`, in the order of its NAR.
+pub fn read(root: &Path, mut visit: impl FnMut(Entry<'_>) -> io::Result<()>) -> Result<(), TreeError> {
     // A stack instead of recursion: the next entry in order is always the last one pushed.
     let mut waiting = vec![Vec::new()];
     while let Some(path) = waiting.pop() {
         let on_disk = root.join(std::ffi::OsStr::from_bytes(&path));
         let on_disk = if path.is_empty() { root } else { &on_disk };
-        let metadata = fs::symlink_metadata(on_disk)?;
+        let metadata = fs::symlink_metadata(on_disk).map_err(TreeError::Read)?;
         let kind = metadata.file_type();
+        let mut show = |node| visit(Entry { path: &path, node }).map_err(TreeError::Visit);
         if kind.is_dir() {
-            visit(Entry { path: &path, node: Node::Directory })?;
-            waiting.extend(members(on_disk)?.into_iter().rev().map(|name| join(&path, &name)));
+            show(Node::Directory)?;
+            let members = members(on_disk).map_err(TreeError::Read)?;
+            waiting.extend(members.into_iter().rev().map(|name| join(&path, &name)));
         } else if kind.is_symlink() {
-            let target = fs::read_link(on_disk)?;
-            visit(Entry { path: &path, node: Node::Symlink { target: target.as_os_str().as_bytes() } })?;
+            let target = fs::read_link(on_disk).map_err(TreeError::Read)?;
+            show(Node::Symlink { target: target.as_os_str().as_bytes() })?;
         } else if kind.is_file() {
             let executable = metadata.permissions().mode() & 0o100 != 0;
-            let contents = &mut File::open(on_disk)?;
-            visit(Entry { path: &path, node: Node::Regular { executable, size: metadata.len(), contents } })?;
+            let contents = &mut File::open(on_disk).map_err(TreeError::Read)?;
+            show(Node::Regular { executable, size: metadata.len(), contents })?;
         } else {
-            return Err(io::Error::other(format!("`{}` is no file, folder or link", on_disk.display())));
+            let message = format!("`{}` is no file, folder or link", on_disk.display());
+            return Err(TreeError::Read(io::Error::other(message)));
         }
     }
     Ok(())
@@ -70,7 +89,7 @@ mod tests {
         symlink("a-b", root.join("share/link")).unwrap();
 
         let mut seen = Vec::new();
-        read_tree(&root, &mut |entry| {
+        read(&root, |entry| {
             let path = String::from_utf8_lossy(entry.path).into_owned();
             seen.push(match entry.node {
                 Node::Directory => format!("{path}/"),

@@ -163,6 +163,11 @@ impl ImageSpec {
         })
     }
 
+    /// What messages call the file of the spec.
+    pub fn file(&self) -> &str {
+        self.document.file()
+    }
+
     /// The packages that `extraCommands` and `config` refer to, with the keys that do.
     pub fn packages(&self) -> Vec<(KeyPath, &AttrPath)> {
         let commands = KeyPath::root().key("extraCommands");

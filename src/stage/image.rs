@@ -12,8 +12,9 @@ use crate::folder::{Folder, FolderError};
 use crate::job::annotations;
 use crate::job::outputs::PushedImage;
 use crate::job::{ImageRequest, Job};
+use crate::lock::Lock;
 use crate::oci::{Repository, Tag};
-use crate::pipeline::{self, Build, BuildError, Event, LayerReport, Published, Size};
+use crate::pipeline::{self, Build, BuildError, Event, LayerReport, Published, Size, read_lock};
 use crate::publish::{Destination, Registry};
 use crate::sandbox::Sandbox;
 use crate::source::nix::Nix;
@@ -43,13 +44,24 @@ impl ImageJob<'_> {
         let project = self.project()?;
         let mut repository =
             self.request.repository.as_deref().map(|name| self.job.repository(name)).transpose()?;
+        let mut needs_nix = true;
         if project.has_file(&self.request.spec) {
             let spec = self.spec(&project)?;
             repository = Some(self.repository(&spec)?);
             self.tags(&spec, &|_| {})?;
             pipeline::check_variables(&spec, &|name| self.job.lookup(name).map(str::to_owned))?;
+            if let Some(lock) = self.lock(&project)? {
+                pipeline::resolve(&spec, &project, &lock)?;
+                self.driver.binary_caches(&spec, &project)?;
+                if spec.has_commands() && !self.nix.is_installed() && *self.sandbox == Sandbox::None {
+                    return Err(BuildError::NoSandbox.into());
+                }
+                needs_nix = false;
+            }
         }
-        self.nix.version().await?;
+        if needs_nix {
+            self.nix.version().await?;
+        }
         // GitLab makes a repository of what a token may push to, so only the right one is asked for.
         match repository {
             Some(repository) => Ok(self.registry.check_push(&repository).await?),
@@ -65,11 +77,14 @@ impl ImageJob<'_> {
         let tags = self.tags(&spec, &|line| log.line(line))?;
         let variable = |name: &str| self.job.lookup(name).map(str::to_owned);
         let created = self.created(&spec);
+        let lock = self.lock(project)?;
         let build = Build {
             spec: &spec,
             project,
-            nix: self.nix,
-            sandbox: self.sandbox,
+            lock: lock.as_ref(),
+            caches: &self.driver.binary_caches(&spec, project)?,
+            nix: Some(self.nix),
+            sandbox: Some(self.sandbox),
             roots: &self.folders.roots(),
             scratch: &self.folders.scratch(),
             variable: &variable,
@@ -115,6 +130,11 @@ impl ImageJob<'_> {
             _ => error.into(),
         })?;
         Ok(ImageSpec::parse(&self.request.spec, &bytes)?)
+    }
+
+    /// The lock beside the spec, unless there is none or the job wants none.
+    fn lock(&self, project: &Folder) -> Result<Option<Lock>, Failure> {
+        if self.request.lock { Ok(read_lock(project, &self.request.spec)?) } else { Ok(None) }
     }
 
     fn check_spec_name(&self) -> Result<(), Failure> {

@@ -74,6 +74,7 @@ impl Driver<'_> {
             .extend(self.config.scripts.environment.iter().map(|(name, value)| (name.into(), value.into())));
         View {
             read_only: self.config.scripts.read_only.clone(),
+            placed: Vec::new(),
             script: script.map(Path::to_owned),
             writable: vec![folders.builds(), folders.home(), folders.cache().to_owned()],
             host: true,

@@ -5,16 +5,23 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
 use super::Driver;
-use crate::admin::{AdminConfig, Isolation};
+use crate::admin::{AdminConfig, CacheConfig, CacheUse, Isolation};
 use crate::failure::Failure;
-use crate::http::{Http, HttpSettings};
+use crate::folder::Folder;
+use crate::http::{Http, HttpSettings, Patience, Request, authority};
 use crate::job::Job;
 use crate::pipeline::Effort;
 use crate::publish::{Credentials, Registry};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
+use crate::source::binary_cache::{BinaryCaches, CachePlace, CacheSettings, basic_credentials};
 use crate::source::nix::{Nix, NixSettings};
+use crate::spec::{CacheName, ImageSpec};
+use crate::yaml::KeyPath;
 
 impl Driver<'_> {
     /// What job scripts and Nix run in.
@@ -73,6 +80,46 @@ impl Driver<'_> {
         Ok(Registry::new(Arc::new(self.http()?), host, credentials, token_hosts))
     }
 
+    /// The binary caches of the admin, and those that `spec` adds of what the admin allows.
+    pub fn binary_caches(&self, spec: &ImageSpec, project: &Folder) -> Result<Arc<BinaryCaches>, Failure> {
+        let mut settings = Vec::new();
+        for (index, name) in spec.caches.iter().enumerate() {
+            let refused = |reason: String, fix: &str| -> Failure {
+                spec.error_at(&KeyPath::root().key("caches").index(index), reason, fix).into()
+            };
+            match name {
+                CacheName::Folder(folder) => {
+                    let opened = project.dir().open_dir(folder.as_str()).map_err(|error| {
+                        refused(format!("`{name}` cannot be opened: {error}"), "name a folder of the project")
+                    })?;
+                    settings.push(CacheSettings {
+                        name: name.to_string(),
+                        place: CachePlace::Folder(Arc::new(opened)),
+                        public_keys: Vec::new(),
+                        priority: None,
+                        authorization: None,
+                    });
+                }
+                CacheName::Url(url) if self.config.caches.contains_key(url) => {}
+                CacheName::Url(url) => {
+                    return Err(refused(
+                        format!("the admin of this machine does not list `{url}`"),
+                        "ask for it to be listed in `caches` of the admin's configuration, or leave it out",
+                    ));
+                }
+            }
+        }
+        let named =
+            |url: &str| spec.caches.iter().any(|name| matches!(name, CacheName::Url(named) if named == url));
+        for (url, config) in &self.config.caches {
+            if config.used == CacheUse::Always || named(url) {
+                settings.push(cache_settings(url, config)?);
+            }
+        }
+        let http = Arc::new(self.http()?);
+        Ok(Arc::new(BinaryCaches::new(http, settings, self.config.require_signatures)))
+    }
+
     /// How much of the machine a build takes.
     pub fn effort(&self) -> Effort {
         let limits = &self.config.limits;
@@ -89,29 +136,78 @@ impl Driver<'_> {
             ca_files: ca_files(self.config)?,
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]),
+            patience: Patience { budget: self.config.limits.patience, ..Patience::default() },
+            now: self.now,
             ..HttpSettings::default()
         };
         Ok(Http::new(settings)?)
     }
 }
 
+/// How to reach a cache that the admin lists; the credentials are read here.
+fn cache_settings(url: &str, config: &CacheConfig) -> Result<CacheSettings, Failure> {
+    let read = |file: &Path| {
+        std::fs::read_to_string(file).map_err(|error| {
+            Failure::system(error).fix(format!(
+                "let the runner's user read `{}`, which `caches.\"{url}\"` names",
+                file.display()
+            ))
+        })
+    };
+    let place = match url.strip_prefix("file://") {
+        Some(folder) => {
+            let opened = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|error| {
+                Failure::system(error)
+                    .fix(format!("let `{folder}` be a folder that the runner's user can read"))
+            })?;
+            CachePlace::Folder(Arc::new(opened))
+        }
+        None => CachePlace::Http(Request::url(&format!("{url}/"))?),
+    };
+    let mut authorization = None;
+    if let CachePlace::Http(root) = &place {
+        if let Some(file) = &config.token_file {
+            authorization = Some(Secret::from(format!("Bearer {}", read(file)?.trim())));
+        } else if let Some(file) = &config.netrc_file {
+            authorization = basic_credentials(&read(file)?, root.host_str().unwrap_or_default());
+        }
+    }
+    Ok(CacheSettings {
+        name: url.to_owned(),
+        place,
+        public_keys: config.public_keys.clone(),
+        priority: config.priority,
+        authorization: authorization.map(Arc::new),
+    })
+}
+
+/// Host and port of a cache behind HTTP.
+fn cache_host(url: &str) -> Option<String> {
+    let url = Request::url(url).ok()?;
+    matches!(url.scheme(), "http" | "https").then(|| authority(&url))
+}
+
 fn plain_http_hosts(config: &AdminConfig) -> BTreeSet<String> {
-    let plain = config.registries.iter().filter(|(_, registry)| registry.plain_http);
-    plain.map(|(host, _)| host.clone()).collect()
+    let registries = config.registries.iter().filter(|(_, registry)| registry.plain_http);
+    let registries = registries.map(|(host, _)| host.clone());
+    // Whoever lists `http://` wants it.
+    let caches = config.caches.keys().filter(|url| url.starts_with("http://"));
+    registries.chain(caches.filter_map(|url| cache_host(url))).collect()
 }
 
 fn ca_files(config: &AdminConfig) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let registries = config.registries.iter();
+    let registries =
+        registries.filter_map(|(host, registry)| Some((host.clone(), registry.ca_file.as_ref()?)));
+    let caches = config.caches.iter();
+    let caches = caches.filter_map(|(url, cache)| Some((cache_host(url)?, cache.ca_file.as_ref()?)));
     let mut files = BTreeMap::new();
-    for (host, registry) in &config.registries {
-        if let Some(file) = &registry.ca_file {
-            let bytes = std::fs::read(file).map_err(|error| {
-                Failure::system(error).fix(format!(
-                    "let the runner's user read `{}`, the `ca_file` of `{host}`",
-                    file.display()
-                ))
-            })?;
-            files.insert(host.clone(), bytes);
-        }
+    for (host, file) in registries.chain(caches) {
+        let bytes = std::fs::read(file).map_err(|error| {
+            Failure::system(error)
+                .fix(format!("let the runner's user read `{}`, the `ca_file` of `{host}`", file.display()))
+        })?;
+        files.insert(host, bytes);
     }
     Ok(files)
 }

@@ -60,6 +60,11 @@ impl Document {
         Ok(Self { file: file.to_owned(), text: text.to_owned(), root })
     }
 
+    /// What messages call the file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The value that is the whole document.
     pub fn root(&self) -> Value<'_> {
         Value::new(self, &self.root, KeyPath::root())

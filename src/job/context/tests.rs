@@ -113,6 +113,7 @@ fn an_image_job_asks_by_its_variables() {
             ("NIXLAYER_TAGS", " latest\t4f1c2b3a  "),
             ("NIXLAYER_REPOSITORY", "web"),
             ("NIXLAYER_SPEC", ".#app"),
+            ("NIXLAYER_LOCK", "off"),
         ],
     );
 
@@ -122,8 +123,14 @@ fn an_image_job_asks_by_its_variables() {
             spec: ".#app".to_owned(),
             tags: vec!["latest".parse().unwrap(), "4f1c2b3a".parse().unwrap()],
             repository: Some("web".to_owned()),
+            lock: false,
         })
     );
+}
+
+#[test]
+fn a_word_for_the_lock_that_is_not_known_is_refused() {
+    assert_eq!(refusal("NIXLAYER_LOCK", "no"), Some(JobError::Lock("no".to_owned())));
 }
 
 #[test]

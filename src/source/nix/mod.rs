@@ -16,7 +16,7 @@ mod roots;
 mod store;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -90,6 +90,16 @@ impl Nix {
         self.daemon
     }
 
+    /// Whether the commands are where they are searched; whether they work, only running them tells.
+    pub fn is_installed(&self) -> bool {
+        let path = || self.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let folders = match &self.settings.programs {
+            Some(folder) => vec![folder.clone()],
+            None => std::env::split_paths(&path()).collect(),
+        };
+        folders.iter().any(|folder| folder.join("nix-store").exists())
+    }
+
     /// Everything that the commands have said so far, for the report of the job.
     pub fn log(&self) -> Vec<u8> {
         self.log.lock().map(|log| log.clone()).unwrap_or_default()
@@ -125,6 +135,7 @@ impl Nix {
         }
         set("NIX_CONFIG", options.into());
         let mut view = View {
+            placed: Vec::new(),
             script: None,
             read_only: read_only.iter().map(|path| (*path).to_owned()).collect(),
             writable: writable.iter().map(|path| (*path).to_owned()).collect(),

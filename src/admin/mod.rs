@@ -4,11 +4,15 @@
 //! missing. Unknown keys are errors with line and column: a slip in a security setting must not
 //! pass for its default. `docs/admin.md` lists the keys with their defaults and reasons.
 
+mod caches;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::caches::{CacheConfig, CacheUse};
+use crate::source::binary_cache::RequireSignatures;
 use crate::source::nix::StoreAccess;
 use crate::yaml::{Document, Error, Fields, Value};
 
@@ -22,6 +26,10 @@ pub struct AdminConfig {
     pub sandbox: Isolation,
     /// Where Nix is and how it is used.
     pub nix: NixConfig,
+    /// Binary caches, by URL.
+    pub caches: BTreeMap<String, CacheConfig>,
+    /// Which of their narinfos must be signed.
+    pub require_signatures: RequireSignatures,
     /// What is special about a registry, by host with optional port.
     pub registries: BTreeMap<String, RegistryConfig>,
     /// Where the folders of running jobs are.
@@ -93,6 +101,8 @@ pub struct Limits {
     pub uploads: NonZeroUsize,
     /// How many bytes of a blob are kept in memory until the registry has them.
     pub chunk: usize,
+    /// For how long a server that may recover is asked again.
+    pub patience: Duration,
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\
@@ -114,6 +124,8 @@ impl AdminConfig {
         Self {
             sandbox: Isolation::Bubblewrap,
             nix: NixConfig::default(),
+            caches: BTreeMap::new(),
+            require_signatures: RequireSignatures::default(),
             registries: BTreeMap::new(),
             builds_dir: host.state_dir.join("builds"),
             cache_dir: host.state_dir.join("cache"),
@@ -129,6 +141,7 @@ impl AdminConfig {
                 threads: host.threads,
                 uploads: NonZeroUsize::MIN.saturating_add(3),
                 chunk: 16 << 20,
+                patience: Duration::from_secs(600),
             },
         }
     }
@@ -140,6 +153,8 @@ impl AdminConfig {
         let fields = document.root().fields(&[
             "sandbox",
             "nix",
+            "caches",
+            "require_signatures",
             "registries",
             "builds_dir",
             "cache_dir",
@@ -162,6 +177,13 @@ impl AdminConfig {
         }
         if let Some(nix) = fields.get("nix") {
             config.nix = NixConfig::read(nix)?;
+        }
+        if let Some(caches) = fields.get("caches") {
+            config.caches = caches::read(caches)?;
+        }
+        if let Some(required) = fields.get("require_signatures") {
+            config.require_signatures = required
+                .word(&[("unpinned", RequireSignatures::Unpinned), ("always", RequireSignatures::Always)])?;
         }
         if let Some(registries) = fields.get("registries") {
             for (host, registry) in registries.entries()? {
@@ -228,7 +250,7 @@ impl ScriptConfig {
 
 impl Limits {
     fn read(&mut self, value: &Value<'_>) -> Result<(), Error> {
-        let fields = value.fields(&["grace", "threads", "uploads", "chunk"])?;
+        let fields = value.fields(&["grace", "threads", "uploads", "chunk", "patience"])?;
         let one = NonZeroUsize::MIN;
         if let Some(grace) = fields.get("grace") {
             self.grace = Duration::from_secs(grace.integer(0..=50)?);
@@ -241,6 +263,9 @@ impl Limits {
         }
         if let Some(chunk) = fields.get("chunk") {
             self.chunk = chunk.integer::<usize>(1..=1024)? << 20;
+        }
+        if let Some(patience) = fields.get("patience") {
+            self.patience = Duration::from_secs(patience.integer(0..=86_400)?);
         }
         Ok(())
     }
@@ -299,10 +324,13 @@ mod tests {
         let config = parse(
             "sandbox: none\n\
              nix: { programs: /opt/nix/bin, store: daemon, search_path: { nixpkgs: /srv/nixpkgs }, options: { cores: 2 } }\n\
+             caches: { 'https://c.example/': { public_keys: ['c-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY='], \
+             priority: 3, token_file: /etc/token, ca_file: /etc/c.pem, use: on_request }, 'file:///srv/c': }\n\
+             require_signatures: always\n\
              registries: { 'r.example:5000': { ca_file: /etc/ca.pem, plain_http: true, token_hosts: [gitlab.example] } }\n\
              builds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
              scripts: { shell: sh, path: /bin, environment: { LANG: C }, read_only: [/srv/tools] }\n\
-             limits: { grace: 1, threads: 3, uploads: 2, chunk: 8 }\n",
+             limits: { grace: 1, threads: 3, uploads: 2, chunk: 8, patience: 60 }\n",
         )
         .unwrap();
 
@@ -310,6 +338,14 @@ mod tests {
             ca_file: Some("/etc/ca.pem".into()),
             plain_http: true,
             token_hosts: BTreeSet::from(["gitlab.example".to_owned()]),
+        };
+        let cache = CacheConfig {
+            public_keys: vec!["c-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=".parse().unwrap()],
+            priority: Some(3),
+            netrc_file: None,
+            token_file: Some("/etc/token".into()),
+            ca_file: Some("/etc/c.pem".into()),
+            used: CacheUse::OnRequest,
         };
         let text = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         assert_eq!(
@@ -322,6 +358,11 @@ mod tests {
                     search_path: text("nixpkgs", "/srv/nixpkgs"),
                     options: text("cores", "2"),
                 },
+                caches: BTreeMap::from([
+                    ("https://c.example".to_owned(), cache),
+                    ("file:///srv/c".to_owned(), CacheConfig::default()),
+                ]),
+                require_signatures: RequireSignatures::Always,
                 registries: BTreeMap::from([("r.example:5000".to_owned(), registry)]),
                 builds_dir: "/b".into(),
                 cache_dir: "/c".into(),
@@ -337,6 +378,7 @@ mod tests {
                     threads: NonZeroUsize::new(3).unwrap(),
                     uploads: NonZeroUsize::new(2).unwrap(),
                     chunk: 8 << 20,
+                    patience: Duration::from_secs(60),
                 },
             }
         );
@@ -350,6 +392,14 @@ mod tests {
             (
                 "registries:\n  r.example: { insecure: true }",
                 "config.yaml:2:16: `registries.\"r.example\".insecure`",
+            ),
+            (
+                "caches: { 's3://bucket': }",
+                "config.yaml:1:11: `caches.\"s3://bucket\"`: `s3://bucket` is not the URL of a binary cache",
+            ),
+            (
+                "caches:\n  https://c.example: { public_keys: [secret] }",
+                "config.yaml:2:38: `caches.\"https://c.example\".public_keys[0]`: ",
             ),
             ("builds_dir: builds", "config.yaml:1:13: `builds_dir`: `builds` is not an absolute path"),
             ("limits: { uploads: 0 }", "config.yaml:1:20: `limits.uploads`: `0` is out of range"),

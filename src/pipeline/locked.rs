@@ -1,0 +1,130 @@
+//! Building by the lock: no evaluation, and no more of the host's Nix than what lies in its store.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::event::Quota;
+use super::packages::Packages;
+use super::root::blocking;
+use super::scratch_store::{self, FillError};
+use super::{Build, BuildError, commands, files};
+use crate::folder::{Folder, FolderError};
+use crate::lock::{Lock, LockError, Outdated, Resolved};
+use crate::nix::{Closure, NarHash, PathInfo, StorePath, System};
+use crate::sandbox::Sandbox;
+use crate::source::StorePaths;
+use crate::spec::{ImageSpec, Nixpkgs};
+
+/// Why the lock beside a spec cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockFileError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// It is no lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// Why a lock does not lead to an image.
+#[derive(Debug, thiserror::Error)]
+#[error("`{file}` is not up to date")]
+pub struct OutdatedLock {
+    /// The lock.
+    pub file: String,
+    /// The spec.
+    pub spec: String,
+    /// What has changed.
+    #[source]
+    pub outdated: Outdated,
+}
+
+/// The lock beside the spec `file`, if there is one.
+pub fn read_lock(project: &Folder, file: &str) -> Result<Option<Lock>, LockFileError> {
+    let file = crate::lock::file_name(file);
+    match project.read(&file, Lock::MAX_FILE) {
+        Ok(bytes) => Ok(Some(Lock::parse(&file, &bytes)?)),
+        Err(FolderError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What `lock` says of a spec, if it still is that spec's.
+pub fn resolve(spec: &ImageSpec, project: &Folder, lock: &Lock) -> Result<Resolved, BuildError> {
+    let folder = folder_hash(spec, project)?;
+    let file = crate::lock::file_name(spec.file());
+    lock.resolve(spec, spec.system.unwrap_or(System::HOST), folder)
+        .map_err(|outdated| BuildError::Lock(OutdatedLock { file, spec: spec.file().to_owned(), outdated }))
+}
+
+/// The hash of the package set, where it is a folder of the project; the lock itself does not count.
+pub(super) fn folder_hash(spec: &ImageSpec, project: &Folder) -> Result<Option<NarHash>, BuildError> {
+    let Nixpkgs::Folder(folder) = &spec.nixpkgs else { return Ok(None) };
+    super::packages::check_folders(spec, project).map_err(BuildError::Spec)?;
+    let lock = crate::lock::file_name(spec.file());
+    files::nar_hash(project, folder, &lock).map(Some).map_err(BuildError::Project)
+}
+
+/// Finds what the lock names: on the host, as far as it has the same, else in binary caches.
+pub(super) async fn find(build: &Build<'_>, lock: &Lock, quota: &Quota<'_>) -> Result<Packages, BuildError> {
+    let spec = build.spec;
+    let resolved = resolve(spec, build.project, lock)?;
+    let all = if spec.has_commands() { &resolved.tools } else { &resolved.image };
+    let on_disk = on_host(build, all, quota).await;
+    let missing: Vec<StorePath> = all.paths().filter(|path| !on_disk.contains_key(*path)).cloned().collect();
+    if !missing.is_empty() {
+        let size: u64 = missing.iter().filter_map(|path| Some(all.get(path)?.nar_size)).sum();
+        quota.say(&format!(
+            "{} of {} store paths come from binary caches, {} unpacked",
+            missing.len(),
+            all.len(),
+            super::Size(size)
+        ));
+    }
+    let caches = Some(Arc::clone(build.caches));
+    let mut store = StorePaths::new(all, on_disk.clone(), caches.clone());
+    if spec.has_commands() && !missing.is_empty() {
+        check_sandbox(build).await?;
+        let folder = build.scratch.join(commands::STORE);
+        let (place, from) = (folder.clone(), store.clone());
+        let filled = blocking(move || scratch_store::fill(&place, &from, &missing)).await?;
+        let mut on_disk = on_disk;
+        on_disk.extend(filled.map_err(|error| match error {
+            FillError::Read(error) => BuildError::Read(error),
+            FillError::Write(source) => BuildError::Scratch { folder, source },
+        })?);
+        store = StorePaths::new(all, on_disk, caches);
+    }
+    let Resolved { paths, image, tools } = resolved;
+    Ok(Packages::new(&spec.demands(), &paths, image, tools, store))
+}
+
+/// Those paths that the host's store has just as the lock describes them; they are kept there until the
+/// image is published. A host whose Nix does not work has none.
+async fn on_host(build: &Build<'_>, all: &Closure, quota: &Quota<'_>) -> BTreeMap<StorePath, PathBuf> {
+    let Some(nix) = build.nix.filter(|nix| nix.is_installed()) else { return BTreeMap::new() };
+    let paths: Vec<StorePath> = all.paths().cloned().collect();
+    let same = |info: &PathInfo| all.get(&info.path).is_some_and(|locked| locked.nar_hash == info.nar_hash);
+    let found = async {
+        let known = nix.known(&paths).await?;
+        let known: Vec<StorePath> = known.into_iter().filter(same).map(|info| info.path).collect();
+        nix.hold(&known, build.roots).await?;
+        Ok::<_, crate::source::nix::NixError>(known)
+    };
+    match found.await {
+        Ok(known) => known.into_iter().map(|path| (path.clone(), path.to_path_buf())).collect(),
+        Err(error) => {
+            quota.say(&format!("the store of this host is not used: {error}"));
+            BTreeMap::new()
+        }
+    }
+}
+
+/// Checks, before anything is fetched for them, that commands can be shown a store that is not the host's.
+async fn check_sandbox(build: &Build<'_>) -> Result<(), BuildError> {
+    match build.sandbox {
+        Some(sandbox @ Sandbox::Bubblewrap(_)) => sandbox.try_out().await.map_err(BuildError::NoNamespaces),
+        Some(Sandbox::None) | None => Err(BuildError::NoSandbox),
+    }
+}

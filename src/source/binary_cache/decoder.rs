@@ -1,0 +1,86 @@
+//! Decompresses the file of a NAR while it arrives, in memory that no file can make large.
+
+use std::io::{self, BufReader, Read};
+
+use brotli_decompressor::Decompressor;
+use bzip2::read::MultiBzDecoder;
+use flate2::read::MultiGzDecoder;
+use liblzma::read::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
+use crate::nix::Compression;
+
+/// What `xz -9` needs, and a little more: its dictionary has 64 MiB.
+const XZ_MEMORY: u64 = 80 << 20;
+
+/// The largest window of `zstd -19`; `--ultra` and `--long` can ask for more, up to gigabytes.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+const BROTLI_BUFFER: usize = 64 * 1024;
+
+/// The decompressed bytes of `R`, whose members, frames or streams follow one another.
+pub(super) enum Decoder<R: Read> {
+    None(R),
+    Xz(XzDecoder<R>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
+    Bzip2(MultiBzDecoder<R>),
+    Brotli(Box<Decompressor<R>>),
+    Gzip(MultiGzDecoder<R>),
+}
+
+impl<R: Read> Decoder<R> {
+    pub(super) fn new(compression: Compression, compressed: R) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::None => Self::None(compressed),
+            Compression::Xz => {
+                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+                Self::Xz(XzDecoder::new_stream(compressed, stream))
+            }
+            Compression::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::new(compressed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Self::Zstd(Box::new(decoder))
+            }
+            Compression::Bzip2 => Self::Bzip2(MultiBzDecoder::new(compressed)),
+            Compression::Brotli => Self::Brotli(Box::new(Decompressor::new(compressed, BROTLI_BUFFER))),
+            Compression::Gzip => Self::Gzip(MultiGzDecoder::new(compressed)),
+        })
+    }
+
+    /// Where the compressed bytes come from.
+    pub(super) fn compressed(&mut self) -> &mut R {
+        match self {
+            Self::None(inner) => inner,
+            Self::Xz(decoder) => decoder.get_mut(),
+            Self::Zstd(decoder) => decoder.get_mut().get_mut(),
+            Self::Bzip2(decoder) => decoder.get_mut(),
+            Self::Brotli(decoder) => decoder.get_mut(),
+            Self::Gzip(decoder) => decoder.get_mut(),
+        }
+    }
+
+    /// Where the compressed bytes come from, after those that were needed.
+    pub(super) fn into_inner(self) -> R {
+        match self {
+            Self::None(inner) => inner,
+            Self::Xz(decoder) => decoder.into_inner(),
+            Self::Zstd(decoder) => decoder.finish().into_inner(),
+            Self::Bzip2(decoder) => decoder.into_inner(),
+            Self::Brotli(decoder) => decoder.into_inner(),
+            Self::Gzip(decoder) => decoder.into_inner(),
+        }
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::None(inner) => inner.read(buffer),
+            Self::Xz(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Bzip2(decoder) => decoder.read(buffer),
+            Self::Brotli(decoder) => decoder.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+        }
+    }
+}

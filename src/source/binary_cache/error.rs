@@ -1,0 +1,202 @@
+//! Why a store path could not be had from binary caches.
+
+use std::io;
+
+use crate::http::{HttpError, StatusCode};
+use crate::nix::nar::NarError;
+use crate::nix::{CacheInfoError, FileHash, NarHash, NarInfoError, StorePath};
+
+/// Why a store path could not be had from binary caches.
+#[derive(Debug, thiserror::Error)]
+pub enum BinaryCacheError {
+    /// There are no caches.
+    #[error("`{path}` is not on this host, and there is no binary cache to ask for it")]
+    NoCache {
+        /// The path.
+        path: StorePath,
+    },
+    /// No cache has it.
+    #[error("`{path}` is in none of the binary caches: {}", caches.join(", "))]
+    Missing {
+        /// The path.
+        path: StorePath,
+        /// Those that were asked.
+        caches: Vec<String>,
+    },
+    /// A cache that could have it did not give it.
+    #[error("`{path}` cannot be had from `{cache}`")]
+    Fault {
+        /// The path.
+        path: StorePath,
+        /// The cache.
+        cache: String,
+        /// Why.
+        #[source]
+        fault: Box<CacheFault>,
+    },
+}
+
+/// What is wrong with a cache, or with what it gives.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheFault {
+    /// It does not answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// It refuses.
+    #[error("`{file}` is refused with status {status}")]
+    Refused {
+        /// What was asked for.
+        file: String,
+        /// The answer.
+        status: StatusCode,
+    },
+    /// A file of the cache, on this host, cannot be read.
+    #[error("`{file}` cannot be read")]
+    File {
+        /// The file.
+        file: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no cache of our store.
+    #[error("`nix-cache-info` cannot be used")]
+    CacheInfo(#[source] CacheInfoError),
+    /// What it says of the path makes no sense.
+    #[error("its narinfo cannot be used")]
+    NarInfo(#[source] NarInfoError),
+    /// The narinfo is in an encoding that nobody asked for.
+    #[error("`{file}` has the content encoding `{encoding}`, which nobody asked for")]
+    Encoding {
+        /// The file.
+        file: String,
+        /// The encoding.
+        encoding: String,
+    },
+    /// It speaks of another path.
+    #[error("its narinfo is that of `{0}`")]
+    OtherPath(StorePath),
+    /// It speaks of other contents than the lock.
+    #[error("it says that the {what} is `{said}`, and the lock says `{pinned}`")]
+    Differs {
+        /// What differs.
+        what: &'static str,
+        /// As the cache has it.
+        said: String,
+        /// As the lock has it.
+        pinned: String,
+    },
+    /// Nobody trusted signed it.
+    #[error("no trusted key signed its narinfo")]
+    Unsigned,
+    /// The NAR is somewhere else.
+    #[error("its NAR is at `{url}`, which is not in the cache")]
+    Elsewhere {
+        /// The address that the narinfo names.
+        url: String,
+    },
+    /// The file of the NAR is not what it is announced to be.
+    #[error("`{file}` has {found} bytes instead of {announced}")]
+    FileSize {
+        /// The file.
+        file: String,
+        /// How many there are, as far as they were read.
+        found: u64,
+        /// How many the narinfo says.
+        announced: u64,
+    },
+    /// The file of the NAR is not what it is announced to be.
+    #[error("`{file}` has the hash `{found}` instead of `{announced}`")]
+    FileHash {
+        /// The file.
+        file: String,
+        /// The hash of the bytes.
+        found: FileHash,
+        /// What the narinfo says.
+        announced: FileHash,
+    },
+    /// The file of the NAR cannot be decompressed.
+    #[error("`{file}` cannot be decompressed")]
+    Compressed {
+        /// The file.
+        file: String,
+        /// What the library says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file goes on after what is compressed in it.
+    #[error("`{file}` goes on after the end of what is compressed in it")]
+    Surplus {
+        /// The file.
+        file: String,
+    },
+    /// It is no NAR.
+    #[error("`{file}` does not hold a NAR")]
+    Nar {
+        /// The file.
+        file: String,
+        /// Where it is wrong.
+        #[source]
+        source: NarError,
+    },
+    /// There is more of it than there can be.
+    #[error("`{file}` holds more than a NAR of {announced} bytes")]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// The size that the lock or the narinfo says.
+        announced: u64,
+    },
+    /// There is less of it.
+    #[error("`{file}` holds a NAR of {found} bytes instead of {announced}")]
+    NarSize {
+        /// The file.
+        file: String,
+        /// The size.
+        found: u64,
+        /// The size that the lock or the narinfo says.
+        announced: u64,
+    },
+    /// It is another one.
+    #[error("`{file}` holds a NAR with the hash `{found}` instead of `{announced}`")]
+    NarHash {
+        /// The file.
+        file: String,
+        /// The hash of the bytes.
+        found: NarHash,
+        /// The hash that the lock or the narinfo says.
+        announced: NarHash,
+    },
+    /// A part of our own program broke.
+    #[error("the download ended early")]
+    Gone,
+}
+
+impl CacheFault {
+    /// Whether another try may go well.
+    pub(super) fn may_recover(&self) -> bool {
+        match self {
+            Self::Http(error) => error.may_recover(),
+            Self::Refused { status, .. } => {
+                status.is_server_error() || matches!(status.as_u16(), 408 | 429 | 499)
+            }
+            Self::File { .. }
+            | Self::CacheInfo(_)
+            | Self::NarInfo(_)
+            | Self::Encoding { .. }
+            | Self::OtherPath(_)
+            | Self::Differs { .. }
+            | Self::Unsigned
+            | Self::Elsewhere { .. }
+            | Self::FileSize { .. }
+            | Self::FileHash { .. }
+            | Self::Compressed { .. }
+            | Self::Surplus { .. }
+            | Self::Nar { .. }
+            | Self::TooLarge { .. }
+            | Self::NarSize { .. }
+            | Self::NarHash { .. }
+            | Self::Gone => false,
+        }
+    }
+}
