@@ -19,6 +19,8 @@ mod isolation;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod locks;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod real_parts;

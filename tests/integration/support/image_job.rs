@@ -56,13 +56,31 @@ impl TestJob {
 
     /// `nixlayer build ARGUMENTS` in the project's folder, with `variables` as its environment.
     pub(crate) fn build(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.nixlayer_in(
+            Command::new(env!("CARGO_BIN_EXE_nixlayer")),
+            &[&["build"], arguments].concat(),
+            variables,
+        )
+    }
+
+    /// `nixlayer ARGUMENTS` in the project's folder.
+    pub(crate) fn nixlayer(&self, arguments: &[&str]) -> Output {
+        self.nixlayer_in(Command::new(env!("CARGO_BIN_EXE_nixlayer")), arguments, &[])
+    }
+
+    /// `PROGRAM … ARGUMENTS` in the project's folder, where `program` ends with nixlayer.
+    pub(crate) fn nixlayer_in(
+        &self,
+        mut program: Command,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Output {
         let config = self.place("config.yaml");
         // JSON is YAML.
         fs::write(&config, self.admin.to_string()).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_nixlayer"))
+        program
             .arg("--config")
             .arg(config)
-            .arg("build")
             .args(arguments)
             .current_dir(self.place("project"))
             .env_clear()
