@@ -3,6 +3,8 @@
 //! `tests/run` prepares the machine and runs these; with the machine prepared, `cargo test --test integration` does.
 
 #[cfg(test)]
+mod caches;
+#[cfg(test)]
 mod cancelling;
 #[cfg(test)]
 mod cleanup;
