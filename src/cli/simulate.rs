@@ -13,10 +13,12 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::{Invocation, Scratch, interrupted};
+use crate::admin::Isolation;
 use crate::failure::Failure;
 use crate::job::payload::Variable;
 use crate::oci::Digest;
 use crate::publish::{Blob, Destination, OciLayout};
+use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::simulate::registry::{Registry, RegistrySettings, User};
 use crate::simulate::runner::ExitCodes;
@@ -88,7 +90,13 @@ pub(super) fn simulate(
     let address = registry.address().to_string();
 
     let config_file = folder.join("config.yaml");
-    let config = admin_config(config, folder, &address)?;
+    let given = super::read_config(config, &invocation.environment)?;
+    let mut config = admin_config(config, folder, &address)?;
+    if given.sandbox == Isolation::Bubblewrap && !runtime.block_on(sandbox_works(&given.scripts.path)) {
+        say("note: bubblewrap does not work on this machine, so the job's script runs without a sandbox");
+        config.insert("sandbox".into(), "none".into());
+    }
+    let config = serde_yaml::to_string(&config).map_err(Failure::system)?;
     fs::write(&config_file, config).map_err(Failure::cannot("write the configuration"))?;
     let sources = Sources::copy(&arguments.project, &folder.join("origin.git"))
         .map_err(|error| Failure::build(error, "name the folder of a project"))?;
@@ -171,7 +179,7 @@ fn runner(
 }
 
 /// The admin's configuration with the registry inside this process, and folders of this simulation.
-fn admin_config(file: Option<&Path>, folder: &Path, registry: &str) -> Result<String, Failure> {
+fn admin_config(file: Option<&Path>, folder: &Path, registry: &str) -> Result<Mapping, Failure> {
     let mut config = match file {
         None => Mapping::new(),
         Some(file) => {
@@ -190,7 +198,16 @@ fn admin_config(file: Option<&Path>, folder: &Path, registry: &str) -> Result<St
             .fix("write `HOST: { … }` below it"));
     };
     registries.insert(registry.into(), plain.into());
-    serde_yaml::to_string(&config).map_err(Failure::system)
+    Ok(config)
+}
+
+/// Whether jobs can be kept apart here. A runner insists on it; who simulates a project of their own runs
+/// its script anyway.
+async fn sandbox_works(path: &str) -> bool {
+    match Sandbox::bubblewrap_in(path) {
+        Some(sandbox) => sandbox.try_out().await.is_ok(),
+        None => false,
+    }
 }
 
 /// `simulated/NAME`, with the folder's name as far as a project may be called so.

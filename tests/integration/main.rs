@@ -11,6 +11,8 @@ mod cleanup;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod host;

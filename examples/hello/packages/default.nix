@@ -1,11 +1,38 @@
 # A package set of one program, so that an image can be built where there is no nixpkgs.
-{ }:
+{ system ? builtins.currentSystem }:
+let
+  # What differs from machine to machine: the ELF header's `e_machine`, the length of the file, and the
+  # instructions that print `text` with the system call `write` and end with `exit`.
+  machines = {
+    x86_64-linux = {
+      number = "\\076";
+      length = "\\301";
+      # mov eax, 1; mov edi, 1; lea rsi, [rip + 16]; mov edx, 40; syscall; mov eax, 60; xor edi, edi; syscall
+      program = [
+        "\\270\\001\\000\\000\\000\\277\\001\\000\\000\\000\\110\\215"
+        "\\065\\020\\000\\000\\000\\272\\050\\000\\000\\000\\017\\005"
+        "\\270\\074\\000\\000\\000\\061\\377\\017\\005"
+      ];
+    };
+    aarch64-linux = {
+      number = "\\267";
+      length = "\\300";
+      # mov x0, 1; adr x1, 28; mov x2, 40; mov x8, 64; svc 0; mov x0, 0; mov x8, 93; svc 0
+      program = [
+        "\\040\\000\\200\\322\\341\\000\\000\\020\\002\\005\\200\\322"
+        "\\010\\010\\200\\322\\001\\000\\000\\324\\000\\000\\200\\322"
+        "\\250\\013\\200\\322\\001\\000\\000\\324"
+      ];
+    };
+  };
+  inherit (machines.${system}) number length program;
+in
 {
-  # Written to a file byte by byte: a 64-bit ELF program of 193 bytes for Linux on x86-64 that prints
-  # one line with the system call `write` and ends with `exit`. It needs no library.
+  # Written to a file byte by byte: a 64-bit ELF program of some 190 bytes that prints one line. It needs
+  # no library.
   hello = derivation {
     name = "hello-1.0";
-    system = "x86_64-linux";
+    inherit system;
     builder = "/bin/sh";
     PATH = "/usr/bin:/bin";
     allowSubstitutes = false;
@@ -19,22 +46,17 @@
     # ELF header (ELF-64 object file format, version 1.5) and one program header.
     elf = [
       "\\177\\105\\114\\106\\002\\001\\001\\000\\000\\000\\000\\000"
-      "\\000\\000\\000\\000\\002\\000\\076\\000\\001\\000\\000\\000"
+      "\\000\\000\\000\\000\\002\\000${number}\\000\\001\\000\\000\\000"
       "\\170\\000\\100\\000\\000\\000\\000\\000\\100\\000\\000\\000"
       "\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000"
       "\\000\\000\\000\\000\\100\\000\\070\\000\\001\\000\\000\\000"
       "\\000\\000\\000\\000\\001\\000\\000\\000\\005\\000\\000\\000"
       "\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\100\\000"
       "\\000\\000\\000\\000\\000\\000\\100\\000\\000\\000\\000\\000"
-      "\\301\\000\\000\\000\\000\\000\\000\\000\\301\\000\\000\\000"
+      "${length}\\000\\000\\000\\000\\000\\000\\000${length}\\000\\000\\000"
       "\\000\\000\\000\\000\\000\\020\\000\\000\\000\\000\\000\\000"
     ];
-    # mov eax, 1; mov edi, 1; lea rsi, [rip + 16]; mov edx, 40; syscall; mov eax, 60; xor edi, edi; syscall
-    program = [
-      "\\270\\001\\000\\000\\000\\277\\001\\000\\000\\000\\110\\215"
-      "\\065\\020\\000\\000\\000\\272\\050\\000\\000\\000\\017\\005"
-      "\\270\\074\\000\\000\\000\\061\\377\\017\\005"
-    ];
+    inherit program;
     text = "Hello from an image that nixlayer made.";
   };
 }

@@ -97,7 +97,7 @@ impl Nix {
             Some(folder) => vec![folder.clone()],
             None => std::env::split_paths(&path()).collect(),
         };
-        folders.iter().any(|folder| folder.join("nix-store").exists())
+        folders.iter().any(|folder| folder.join("nix-store").is_file())
     }
 
     /// Everything that the commands have said so far, for the report of the job.
