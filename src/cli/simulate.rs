@@ -22,7 +22,7 @@ use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use crate::simulate::registry::{Registry, RegistrySettings, User};
 use crate::simulate::runner::ExitCodes;
-use crate::simulate::{Driver, Runner, RunnerVersion, SimulatedJob, Sources, Status};
+use crate::simulate::{Driver, Runner, RunnerVersion, SimulatedJob, Sources, SourcesError, Status};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -98,8 +98,13 @@ pub(super) fn simulate(
     }
     let config = serde_yaml::to_string(&config).map_err(Failure::system)?;
     fs::write(&config_file, config).map_err(Failure::cannot("write the configuration"))?;
-    let sources = Sources::copy(&arguments.project, &folder.join("origin.git"))
-        .map_err(|error| Failure::build(error, "name the folder of a project"))?;
+    let sources =
+        Sources::copy(&arguments.project, &folder.join("origin.git")).map_err(|error| match error {
+            SourcesError::NoGit(_) => Failure::build(error, "install git, which hands the job its project"),
+            SourcesError::Folder { .. } | SourcesError::Git { .. } => {
+                Failure::build(error, "name the folder of a project")
+            }
+        })?;
     if sources.uncommitted {
         say("note: changes of the project that are in no commit are left out, as in GitLab");
     }
