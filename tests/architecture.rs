@@ -82,3 +82,23 @@ fn no_two_modules_use_each_other() {
         }
     }
 }
+
+/// The fuzz targets are a workspace of their own, which no other test builds.
+#[test]
+fn every_fuzz_target_is_registered_and_described() {
+    let manifest: toml::Table = fs::read_to_string("fuzz/Cargo.toml").unwrap().parse().unwrap();
+    let registered = manifest["bin"].as_array().unwrap().iter().map(|bin| {
+        let name = bin["name"].as_str().unwrap();
+        assert_eq!(bin["path"].as_str().unwrap(), format!("fuzz_targets/{name}.rs"));
+        name.to_owned()
+    });
+    let registered: BTreeSet<String> = registered.collect();
+    let files = fs::read_dir("fuzz/fuzz_targets").unwrap().map(|file| file.unwrap().path());
+    let files: BTreeSet<String> =
+        files.map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let readme = fs::read_to_string("fuzz/README.md").unwrap();
+    let described = |name: &&String| readme.contains(&format!("\n| `{name}` |"));
+
+    assert_eq!(registered, files);
+    assert_eq!(files.iter().find(|name| !described(name)), None);
+}

@@ -119,10 +119,10 @@ impl Http {
         self.patience
     }
 
-    /// How long the server that gave `response` wants to be left alone.
-    pub(super) fn wanted_pause(&self, response: &Response) -> Option<Duration> {
+    /// The time, as far as it can be told from that of the set-up.
+    fn now(&self) -> Timestamp {
         let (at, then) = self.set_up;
-        response.retry_after(at.saturating_add(then.elapsed()).unwrap_or(at))
+        at.saturating_add(then.elapsed()).unwrap_or(at)
     }
 
     /// Some time up to `longest`, each time another one.
@@ -154,7 +154,7 @@ impl Http {
         }
         let host = || authority(url);
         match timeout(patience, builder.send()).await {
-            Ok(Ok(inner)) => Ok(Response { inner, idle_timeout: self.idle_timeout }),
+            Ok(Ok(inner)) => Ok(Response { inner, idle_timeout: self.idle_timeout, received: self.now() }),
             Ok(Err(error)) if error.is_connect() => Err(no_connection(host(), error)),
             Ok(Err(error)) => Err(HttpError::Broken { host: host(), source: error.without_url() }),
             Err(_) => Err(HttpError::Silent { host: host(), after: patience }),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
@@ -76,6 +77,7 @@ impl Request {
 pub struct Response {
     pub(super) inner: reqwest::Response,
     pub(super) idle_timeout: Duration,
+    pub(super) received: Timestamp,
 }
 
 impl Response {

@@ -27,5 +27,5 @@ pub use client::Http;
 pub use error::{HttpError, authority, shown};
 pub use message::{Request, Response};
 pub use reqwest::{Method, StatusCode, Url, header};
-pub use retry::{Patience, Retries};
+pub use retry::{Patience, Retries, may_recover};
 pub use settings::HttpSettings;

@@ -57,7 +57,7 @@ impl Retries<'_> {
         loop {
             let sent = self.http.send(request.clone()).await;
             let after = match &sent {
-                Ok(response) if may_recover(response.status()) => self.http.wanted_pause(response),
+                Ok(response) if may_recover(response.status()) => response.retry_after(),
                 Err(error) if error.may_recover() => None,
                 Ok(_) | Err(_) => return sent,
             };
@@ -98,7 +98,7 @@ fn longest_pause(patience: &Patience, pauses: u32) -> Duration {
 }
 
 /// Whether an answer of this status may be another one later.
-fn may_recover(status: StatusCode) -> bool {
+pub fn may_recover(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
 
@@ -121,9 +121,9 @@ impl HttpError {
 }
 
 impl Response {
-    /// How long the server wants to be left alone (RFC 9110 §10.2.3).
-    pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        parse_retry_after(self.header(RETRY_AFTER)?.trim(), now)
+    /// How long the server wants to be left alone, if it says so (RFC 9110 §10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        parse_retry_after(self.header(RETRY_AFTER)?.trim(), self.received)
     }
 }
 

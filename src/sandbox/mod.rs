@@ -136,7 +136,7 @@ impl Sandbox {
             host: true,
             network: false,
             tmp: None,
-            environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+            environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin:/run/current-system/sw/bin".into())]),
             working_directory: PathBuf::from("/"),
         };
         let mut command = self.command(&view, OsStr::new("true"));

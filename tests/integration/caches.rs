@@ -17,7 +17,8 @@ use nixlayer::source::binary_cache::{BinaryCaches, CachePlace, CacheSettings, Re
 use serde_json::{Value, json};
 
 use crate::support::{
-    BinaryCache, CacheServer, Image, Packages, StaticServer, TestJob, closure_of, environment, nix, succeed,
+    BinaryCache, CacheServer, Fault, Image, Packages, StaticServer, TestJob, closure_of, environment, nix,
+    succeed,
 };
 
 /// The program in a mount namespace in which `/nix` is an empty folder.
@@ -27,6 +28,9 @@ fn without_store() -> Command {
     command.arg(env!("CARGO_BIN_EXE_nixlayer"));
     command
 }
+
+/// The driver of a job in such a namespace.
+const HIDDEN_STORE: &str = "exec unshare --mount sh -c 'mount -t tmpfs none /nix && exec \"$@\"' sh \"$@\"";
 
 /// A folder with links to the programs of this machine, but for Nix's.
 fn programs_without_nix(folder: &Path) {
@@ -162,7 +166,7 @@ fn the_seed_image_needs_no_nix_and_is_the_same() {
     assert_eq!(image.root()["/bin/jq"].target(), format!("{}/bin/jq", environment().package("jq")));
 
     // The same as a job, whose every stage sees no store and no Nix.
-    let job = job.wrapper("exec unshare --mount sh -c 'mount -t tmpfs none /nix && exec \"$@\"' sh \"$@\"");
+    let job = job.wrapper(HIDDEN_STORE);
     let outcome = job.run_cleanly();
 
     assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
@@ -191,6 +195,28 @@ fn commands_get_a_store_of_their_own_and_see_in_it_what_nix_would_show() {
         image.root()["/srv/seen"].text()
     );
     assert_eq!(fs::read_dir(job.place("tmp")).unwrap().count(), 0, "the scratch store is gone");
+
+    // In a job it lies among what the job leaves, and `cleanup` removes it.
+    let job = job.wrapper(HIDDEN_STORE);
+    let outcome = job.run_cleanly();
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    assert_eq!(job.pushed("latest").layer_digests(), image.layer_digests());
+}
+
+#[test]
+fn a_job_that_waits_for_a_cache_can_be_cancelled() {
+    let mut job = TestJob::image_of_spec("name: h\ncontents: [hello]\n");
+    succeed(job.nixlayer(&["lock"]));
+    let server = CacheServer::start(&environment().cache_small);
+    server.fault(".nar.zst", Fault::Hang, 10);
+    hide_nix(&mut job, &server.url());
+    let job = job.wrapper(HIDDEN_STORE);
+
+    let outcome = job.run_cancelled_at("store paths come from binary caches");
+
+    assert!(!outcome.trace.contains("panicked"), "{}", outcome.trace);
+    assert_eq!((outcome.cleanup_log.as_str(), job.tags()), ("", vec![]));
+    job.assert_nothing_left();
 }
 
 /// A user without any right to namespaces, on a machine without a store.
@@ -230,9 +256,7 @@ fn commands_without_namespaces_fail_before_anything_is_downloaded() {
     job.admin["sandbox"] = json!("none");
     let error = failed(&job.nixlayer_in(without_store(), &arguments, &[]));
     assert!(error.contains("there is no sandbox to show them in"), "{error}");
-    let outcome = job
-        .wrapper("exec unshare --mount sh -c 'mount -t tmpfs none /nix && exec \"$@\"' sh \"$@\"")
-        .run_cleanly();
+    let outcome = job.wrapper(HIDDEN_STORE).run_cleanly();
     assert_eq!(outcome.status, Status::ScriptFailure { exit_code: 1 }, "{}", outcome.trace);
     assert_eq!(server.requests(), [], "it was known before");
 }

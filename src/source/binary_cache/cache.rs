@@ -65,15 +65,29 @@ impl Cache {
         &self.settings.name
     }
 
-    /// Its priority. What is wrong with `nix-cache-info` shows when the cache is asked for a path.
+    /// Its priority; the default's where it cannot be told. What is wrong with `nix-cache-info` shows when
+    /// the cache is asked for a path.
     pub(super) async fn priority(&self, http: &Http) -> u32 {
         if let Some(priority) = self.settings.priority {
             return priority;
         }
-        let asked = self.priority.get_or_try_init(async || {
-            Ok::<_, CacheFault>(self.info(http).await?.priority.unwrap_or(DEFAULT_PRIORITY))
-        });
-        asked.await.copied().unwrap_or(DEFAULT_PRIORITY)
+        match self.own_priority(http).await {
+            Ok(priority) => priority,
+            Err(fault) => {
+                if fault.may_recover() {
+                    self.had_trouble();
+                }
+                DEFAULT_PRIORITY
+            }
+        }
+    }
+
+    /// What it says of itself, and that it is a cache of our store: another one would have other paths.
+    async fn own_priority(&self, http: &Http) -> Result<u32, CacheFault> {
+        let asked = self
+            .priority
+            .get_or_try_init(async || Ok(self.info(http).await?.priority.unwrap_or(DEFAULT_PRIORITY)));
+        asked.await.copied()
     }
 
     async fn info(&self, http: &Http) -> Result<CacheInfo, CacheFault> {
@@ -85,12 +99,7 @@ impl Cache {
 
     /// Asks for the narinfo of `path`.
     pub(super) async fn look_up(&self, http: &Http, path: &StorePath) -> Result<Looked, CacheFault> {
-        // A cache of another store would have other paths.
-        self.priority
-            .get_or_try_init(async || {
-                Ok::<_, CacheFault>(self.info(http).await?.priority.unwrap_or(DEFAULT_PRIORITY))
-            })
-            .await?;
+        self.own_priority(http).await?;
         let file = format!("{}.narinfo", path.hash_part());
         let Some(bytes) = self.small_file(http, &file, NarInfo::MAX_BYTES).await? else {
             return Ok(Looked::Missing);
@@ -134,11 +143,11 @@ impl Cache {
                 let request = Request::get(url).authorization(self.settings.authorization.clone());
                 let request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
                 let response = http.send(request).await?;
-                let file = shown(response.url());
+                let (file, wait) = (shown(response.url()), response.retry_after());
                 match response.status() {
                     StatusCode::OK => {}
                     StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-                    status => return Err(CacheFault::Refused { file, status }),
+                    status => return Err(CacheFault::Refused { file, status, wait }),
                 }
                 match response.header(CONTENT_ENCODING) {
                     None | Some("identity") => {}

@@ -44,6 +44,7 @@ struct Piece {
 pub(super) fn start(http: Arc<Http>, request: Request) -> CompressedNar {
     let (sender, pieces) = mpsc::unbounded_channel();
     tokio::spawn(async move {
+        let reader = sender.clone();
         let mut transfer = Transfer {
             http: &http,
             request: &request,
@@ -52,9 +53,12 @@ pub(super) fn start(http: Arc<Http>, request: Request) -> CompressedNar {
             offset: 0,
             etag: None,
         };
-        if let Err(fault) = transfer.run().await {
-            // A reader that is gone does not want to know.
-            let _ = transfer.sink.send(Err(fault));
+        tokio::select! {
+            done = transfer.run() => if let Err(fault) = done {
+                // A reader that is gone does not want to know.
+                let _ = reader.send(Err(fault));
+            },
+            () = reader.closed() => {}
         }
     });
     CompressedNar::Download(Download { pieces, current: None, fault: None })
@@ -126,11 +130,11 @@ impl Transfer<'_> {
                 range.strip_prefix("bytes ").and_then(|range| range.split('-').next()?.parse().ok());
             return match start {
                 Some(start) if start == self.offset => Ok(0),
-                Some(_) | None => Err(CacheFault::Refused { file, status }),
+                Some(_) | None => Err(CacheFault::Refused { file, status, wait: None }),
             };
         }
         if status != StatusCode::OK {
-            return Err(CacheFault::Refused { file, status });
+            return Err(CacheFault::Refused { file, status, wait: None });
         }
         // A weak one does not speak of bytes (RFC 9110 §8.8.1).
         let etag = response.header(ETAG).filter(|etag| !etag.starts_with("W/"));

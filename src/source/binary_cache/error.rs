@@ -1,8 +1,9 @@
 //! Why a store path could not be had from binary caches.
 
 use std::io;
+use std::time::Duration;
 
-use crate::http::{HttpError, StatusCode};
+use crate::http::{self, HttpError, StatusCode};
 use crate::nix::nar::NarError;
 use crate::nix::{CacheInfoError, FileHash, NarHash, NarInfoError, StorePath};
 
@@ -49,6 +50,8 @@ pub enum CacheFault {
         file: String,
         /// The answer.
         status: StatusCode,
+        /// How long the cache wants to be left alone.
+        wait: Option<Duration>,
     },
     /// A file of the cache, on this host, cannot be read.
     #[error("`{file}` cannot be read")]
@@ -173,13 +176,19 @@ pub enum CacheFault {
 }
 
 impl CacheFault {
+    /// How long the cache wants to be left alone, if it says so.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
     /// Whether another try may go well.
     pub(super) fn may_recover(&self) -> bool {
         match self {
             Self::Http(error) => error.may_recover(),
-            Self::Refused { status, .. } => {
-                status.is_server_error() || matches!(status.as_u16(), 408 | 429 | 499)
-            }
+            Self::Refused { status, .. } => http::may_recover(*status),
             Self::File { .. }
             | Self::CacheInfo(_)
             | Self::NarInfo(_)

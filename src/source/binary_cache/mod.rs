@@ -134,6 +134,7 @@ impl BinaryCaches {
         loop {
             let mut first_fault = None;
             let mut may_recover = false;
+            let mut wait = None;
             for cache in self.in_order().await {
                 if except.contains(&cache.name()) {
                     continue;
@@ -149,13 +150,14 @@ impl BinaryCaches {
                     Err(fault) => {
                         if fault.may_recover() {
                             may_recover = true;
+                            wait = wait.max(fault.wait());
                             cache.had_trouble();
                         }
                         first_fault.get_or_insert((cache, fault));
                     }
                 }
             }
-            if may_recover && retries.pause(None).await {
+            if may_recover && retries.pause(wait).await {
                 continue;
             }
             return Err(match first_fault {
@@ -203,10 +205,10 @@ impl BinaryCaches {
     async fn in_order(&self) -> Vec<&Cache> {
         let mut ordered = Vec::with_capacity(self.caches.len());
         for (index, cache) in self.caches.iter().enumerate() {
-            let trouble = cache.trouble().is_some_and(|since| since.elapsed() < LAST_AFTER_TROUBLE);
+            let trouble = || cache.trouble().is_some_and(|since| since.elapsed() < LAST_AFTER_TROUBLE);
             // A cache in trouble would not say its priority soon.
-            let priority = if trouble { u32::MAX } else { cache.priority(&self.http).await };
-            ordered.push((trouble, priority, index, cache));
+            let priority = if trouble() { u32::MAX } else { cache.priority(&self.http).await };
+            ordered.push((trouble(), priority, index, cache));
         }
         ordered.sort_by_key(|(trouble, priority, index, _)| (*trouble, *priority, *index));
         ordered.into_iter().map(|(_, _, _, cache)| cache).collect()
