@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{AdminConfig, DEFAULT_FILE, Host};
 use crate::failure::Failure;
 use crate::folder;
+use crate::http::Notice;
 use crate::job::Environment;
 use crate::job::log::sanitise;
 use crate::source::nix::forget_roots;
@@ -113,7 +114,15 @@ fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environm
     let log = || Log::new(Box::new(io::stdout()), invocation.clock);
     let with_driver = |work: &dyn Fn(&Driver<'_>) -> Result<u8, Failure>| {
         let config = read_config(config_file, &invocation.environment)?;
-        work(&Driver { config: &config, environment, host: &invocation.environment, now: invocation.now })
+        let driver = Driver {
+            config: &config,
+            environment,
+            host: &invocation.environment,
+            now: invocation.now,
+            // Only commands whose standard output is for people speak to servers.
+            notice: Notice::new(|line| drop(writeln!(io::stdout(), "{}", sanitise(line)))),
+        };
+        work(&driver)
     };
     match arguments.command {
         Command::PrintConfig => print_config::print(config_file, &mut io::stdout()).map(|()| 0),

@@ -241,7 +241,7 @@ async fn copy_images(registry: &Registry, folder: &Path) -> Result<(), Failure> 
         let Some(manifest) = registry.manifest(&repository, &tag) else { continue };
         for digest in blobs_of(&manifest)? {
             if let Some(blob) = registry.blob(&repository, &digest) {
-                destination.put_blob(Blob::of(blob)).await?;
+                destination.put_blob(&|| Blob::of(blob.clone())).await?;
             }
         }
         let tag = tag.parse().map_err(Failure::system)?;

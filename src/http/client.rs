@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, ClientBuilder, Method, NoProxy, Proxy, Url, redirect};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
+use super::body::Sending;
 use super::error::no_connection;
-use super::{HttpError, HttpSettings, Patience, Request, Response, authority, shown};
+use super::{HttpError, HttpSettings, Notice, Patience, Request, Response, authority, shown};
 use crate::secret::Secret;
 
 /// Registries send one redirect, to their storage; a few more are no attack yet.
@@ -33,6 +34,7 @@ pub struct Http {
     plain_http: BTreeSet<String>,
     idle_timeout: Duration,
     patience: Patience,
+    notice: Notice,
     set_up: (Timestamp, Instant),
     jitter: AtomicU64,
 }
@@ -64,6 +66,7 @@ impl Http {
             plain_http: settings.plain_http,
             idle_timeout: settings.idle_timeout,
             patience: settings.patience,
+            notice: settings.notice,
             set_up: (settings.now, Instant::now()),
             jitter: AtomicU64::new(settings.now.as_nanosecond() as u64),
         })
@@ -115,6 +118,15 @@ impl Http {
         })
     }
 
+    /// How long a server may be silent.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    pub(super) fn notice(&self) -> &Notice {
+        &self.notice
+    }
+
     pub(super) fn patience(&self) -> Patience {
         self.patience
     }
@@ -147,17 +159,40 @@ impl Http {
         if let Some(value) = request.authorization.as_deref().and_then(header_value) {
             builder = builder.header(AUTHORIZATION, value);
         }
-        let mut patience = self.idle_timeout;
+        let progress = Arc::new(AtomicU64::new(0));
+        let mut length = 0;
         if let Some(body) = &request.body {
-            patience += Duration::from_secs(body.len() as u64 / SLOWEST_UPLOAD);
-            builder = builder.body(body.clone());
+            length = body.len();
+            builder = builder.body(reqwest::Body::wrap(Sending::new(body, Arc::clone(&progress))));
         }
         let host = || authority(url);
-        match timeout(patience, builder.send()).await {
-            Ok(Ok(inner)) => Ok(Response { inner, idle_timeout: self.idle_timeout, received: self.now() }),
-            Ok(Err(error)) if error.is_connect() => Err(no_connection(host(), error)),
-            Ok(Err(error)) => Err(HttpError::Broken { host: host(), source: error.without_url() }),
-            Err(_) => Err(HttpError::Silent { host: host(), after: patience }),
+        let thinking = request.thinking.unwrap_or(self.idle_timeout);
+        let whole = thinking + Duration::from_secs(length / SLOWEST_UPLOAD);
+        tokio::select! {
+            sent = builder.send() => match sent {
+                Ok(inner) => Ok(Response { inner, idle_timeout: self.idle_timeout, received: self.now() }),
+                Err(error) if error.is_connect() => Err(no_connection(host(), error)),
+                Err(error) => Err(HttpError::Broken { host: host(), source: error.without_url() }),
+            },
+            after = self.stalled(&progress, length, thinking) => Err(HttpError::Silent { host: host(), after }),
+            () = sleep(whole) => Err(HttpError::Silent { host: host(), after: whole }),
+        }
+    }
+
+    /// Waits until nothing has moved for too long: neither a byte of the request's body of `length`, nor,
+    /// once that is gone, the server, which may think for some time.
+    async fn stalled(&self, progress: &AtomicU64, length: u64, thinking: Duration) -> Duration {
+        let mut seen = (progress.load(Ordering::Relaxed), Instant::now());
+        loop {
+            sleep(self.idle_timeout / 8).await;
+            let gone = progress.load(Ordering::Relaxed);
+            if gone != seen.0 {
+                seen = (gone, Instant::now());
+            }
+            let most = if gone < length { self.idle_timeout } else { thinking };
+            if seen.1.elapsed() >= most {
+                return most;
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::{HttpError, authority, shown};
+use super::{Body, HttpError, authority, shown};
 use crate::secret::Secret;
 
 /// How long an answer that is read into memory may take as a whole.
@@ -22,13 +22,15 @@ pub struct Request {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) authorization: Option<Arc<Secret>>,
-    pub(super) body: Option<Bytes>,
+    pub(super) body: Option<Body>,
+    /// How long the server may take to answer, once it has the whole request.
+    pub(super) thinking: Option<Duration>,
 }
 
 impl Request {
     /// A request of `method` to `url`.
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), authorization: None, body: None }
+        Self { method, url, headers: HeaderMap::new(), authorization: None, body: None, thinking: None }
     }
 
     /// A `GET` of `url`.
@@ -66,9 +68,15 @@ impl Request {
     }
 
     /// Sets the body and its media type.
-    pub fn body(mut self, media_type: HeaderValue, body: Bytes) -> Self {
-        self.body = Some(body);
+    pub fn body(mut self, media_type: HeaderValue, body: impl Into<Body>) -> Self {
+        self.body = Some(body.into());
         self.header(CONTENT_TYPE, media_type)
+    }
+
+    /// Gives the server more time than usual between the end of the request and its answer.
+    pub fn thinking(mut self, time: Duration) -> Self {
+        self.thinking = Some(time);
+        self
     }
 }
 

@@ -17,15 +17,17 @@
 //! # }
 //! ```
 
+mod body;
 mod client;
 mod error;
 mod message;
 mod retry;
 mod settings;
 
+pub use body::Body;
 pub use client::Http;
 pub use error::{HttpError, authority, shown};
 pub use message::{Request, Response};
 pub use reqwest::{Method, StatusCode, Url, header};
 pub use retry::{Patience, Retries, may_recover};
-pub use settings::HttpSettings;
+pub use settings::{HttpSettings, Notice};

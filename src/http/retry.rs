@@ -11,7 +11,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
 
-use super::{Http, HttpError, Request, Response};
+use super::{Http, HttpError, Request, Response, authority};
 
 /// How patient the client is with servers that may recover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +61,19 @@ impl Retries<'_> {
                 Err(error) if error.may_recover() => None,
                 Ok(_) | Err(_) => return sent,
             };
-            if !self.pause(after).await {
+            let reason = match &sent {
+                Ok(response) => format!("`{}` answered {}", authority(response.url()), response.status()),
+                Err(error) => error.to_string(),
+            };
+            if !self.pause(after, &reason).await {
                 return sent;
             }
         }
     }
 
-    /// Waits before the next try, for `after` if the server asked for that. Whether there is one.
-    pub async fn pause(&mut self, after: Option<Duration>) -> bool {
+    /// Waits before the next try, for `after` if the server asked for that. Whether there is one. Whoever
+    /// listens is told the `reason`.
+    pub async fn pause(&mut self, after: Option<Duration>, reason: &str) -> bool {
         let patience = self.http.patience();
         let first_failure = *self.first_failure.get_or_insert_with(Instant::now);
         let left = patience.budget.saturating_sub(first_failure.elapsed());
@@ -80,7 +85,7 @@ impl Retries<'_> {
             return false;
         }
         self.pauses += 1;
-        tracing::info!(pause = pause.as_secs_f32(), "trying again");
+        self.http.notice().say(&format!("{reason}: trying again in {:.1} s", pause.as_secs_f32()));
         tokio::time::sleep(pause).await;
         true
     }

@@ -1,6 +1,9 @@
 //! What an administrator decides about the network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -26,6 +29,8 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
     /// How patient to be with servers that may recover.
     pub patience: Patience,
+    /// Who is told of every new try.
+    pub notice: Notice,
     /// The time at which the client is set up, for servers that name a time; it also makes the pauses of
     /// one client differ from those of the next.
     pub now: Timestamp,
@@ -41,7 +46,46 @@ impl Default for HttpSettings {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             patience: Patience::default(),
+            notice: Notice::default(),
             now: Timestamp::UNIX_EPOCH,
         }
+    }
+}
+
+/// Is told, in a line for people, what is tried again and why.
+#[derive(Clone)]
+pub struct Notice {
+    say: Arc<dyn Fn(&str) + Send + Sync>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Notice {
+    /// Lines of one client: a log has room for other things, too.
+    const LINES: usize = 200;
+
+    /// Hands the lines to `say`.
+    pub fn new(say: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { say: Arc::new(say), left: Arc::new(AtomicUsize::new(Self::LINES)) }
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+            Ok(1) => (self.say)("further tries are not told"),
+            Ok(_) => (self.say)(line),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Default for Notice {
+    /// Nobody listens.
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl fmt::Debug for Notice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Notice")
     }
 }

@@ -4,11 +4,12 @@
 //! all layers. What comes out goes to the destination in chunks as the thread makes them, and the
 //! thread waits when the destination is slower, so memory is bounded by chunks and streams.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::event::Quota;
@@ -80,9 +81,18 @@ struct Workshop<'a> {
     effort: Effort,
     level: Level,
     workers: Workers,
+    /// For layers that are being made, and for large ones until they have arrived.
     slots: Arc<Semaphore>,
+    /// For all that are under way.
+    places: Arc<Semaphore>,
     under_way: JoinSet<Result<Made, BuildError>>,
 }
+
+/// How many layers are under way at a time, small ones being no more than requests that wait for answers.
+const UNDER_WAY: usize = 16;
+
+/// A layer of at most so many bytes is small: it waits to be sent in memory that large ones need besides.
+const SMALL: u64 = 2 << 20;
 
 pub(super) async fn publish(
     prepared: &Prepared<'_>,
@@ -100,6 +110,7 @@ pub(super) async fn publish(
         level: prepared.level,
         workers: Workers::new(effort.threads.get()),
         slots: Arc::new(Semaphore::new(effort.uploads.get())),
+        places: Arc::new(Semaphore::new(UNDER_WAY.max(effort.uploads.get()))),
         under_way: JoinSet::new(),
     };
     let mut unlisted = BTreeSet::new();
@@ -107,7 +118,8 @@ pub(super) async fn publish(
         Some(root) => workshop.start(materials.len(), Work::Root(Arc::clone(root))),
         None => unlisted.extend(prepared.packages.contents.iter().cloned()),
     }
-    for (index, paths) in store_layers.iter().enumerate() {
+    for index in largest_first(prepared) {
+        let paths = &store_layers[index];
         let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
         let work = Work::Paths { store: prepared.packages.store.clone(), paths: paths.clone(), listed };
         workshop.start(index + 1, work);
@@ -147,7 +159,29 @@ pub(super) async fn publish(
         layers: layers.iter().zip(&materials).map(|(made, material)| made.image_layer(material)).collect(),
         annotations: prepared.annotations.clone(),
     });
-    let published = destination.put_image(&image, tags).await?;
+    let published = match destination.put_image(&image, tags).await {
+        // A cleanup of the registry may have taken what was there when the push began.
+        Err(error) if error.misses_a_blob() => {
+            for (made, material) in layers.iter().zip(&materials) {
+                if !destination.has_blob(&made.stored.digest).await? {
+                    let work = match material {
+                        Material::Root => prepared.root.get().map(|root| Work::Root(Arc::clone(root))),
+                        Material::Paths(paths) => Some(Work::Paths {
+                            store: prepared.packages.store.clone(),
+                            paths: paths.to_vec(),
+                            listed: BTreeSet::new(),
+                        }),
+                    };
+                    workshop.start(made.number, work.ok_or(BuildError::Thread)?);
+                }
+            }
+            while let Some(made) = workshop.under_way.join_next().await {
+                on_event(Event::Layer(made.map_err(|_| BuildError::Thread)??.report(&materials)));
+            }
+            destination.put_image(&image, tags).await?
+        }
+        published => published?,
+    };
     Ok(Published {
         digest: published.digest,
         unchanged: published.unchanged,
@@ -158,14 +192,25 @@ pub(super) async fn publish(
 impl Workshop<'_> {
     /// Starts to make the layer of this number as soon as there is room.
     fn start(&mut self, number: usize, work: Work) {
-        let (workers, slots) = (self.workers.clone(), Arc::clone(&self.slots));
+        let (workers, slots, places) =
+            (self.workers.clone(), Arc::clone(&self.slots), Arc::clone(&self.places));
         let (destination, level, chunk) = (self.destination.clone(), self.level, self.effort.chunk);
         self.under_way.spawn(async move {
-            let _slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
-            let (stored, (digests, listings)) = send(&destination, work, level, workers, chunk).await?;
+            let _place = places.acquire_owned().await.map_err(|_| BuildError::Thread)?;
+            let slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
+            let (stored, (digests, listings)) = send(&destination, work, level, workers, chunk, slot).await?;
             Ok(Made { number, stored, digests, listings })
         });
     }
+}
+
+/// The store layers, those first that will take longest.
+fn largest_first(prepared: &Prepared<'_>) -> Vec<usize> {
+    let size = |path| prepared.packages.closure.get(path).map_or(0, |info| info.nar_size);
+    let layers = prepared.plan.layers();
+    let mut order: Vec<usize> = (0..layers.len()).collect();
+    order.sort_by_key(|index| Reverse(layers[*index].iter().map(size).sum::<u64>()));
+    order
 }
 
 /// Makes one layer on a thread of its own and sends it from here.
@@ -175,10 +220,31 @@ async fn send(
     level: Level,
     workers: Workers,
     chunk: usize,
+    slot: OwnedSemaphorePermit,
 ) -> Result<(Stored, (LayerDigests, Listings)), BuildError> {
-    let (writer, blob) = Blob::channel(chunk);
-    let producer = tokio::task::spawn_blocking(move || produce(work, level, &workers, writer));
-    let stored = destination.put_blob(blob).await;
+    let work = Arc::new(work);
+    let slot = Arc::new(Mutex::new(Some(slot)));
+    // The newest producer is the one whose bytes arrive.
+    let producer = Mutex::new(None);
+    let make = || {
+        let (writer, blob) = Blob::channel(chunk);
+        let (work, workers, slot) = (Arc::clone(&work), workers.clone(), Arc::clone(&slot));
+        let started = tokio::task::spawn_blocking(move || {
+            let produced = produce(&work, level, &workers, writer)?;
+            if produced.0.size <= SMALL
+                && let Ok(mut slot) = slot.lock()
+            {
+                drop(slot.take());
+            }
+            Ok(produced)
+        });
+        if let Ok(mut producer) = producer.lock() {
+            *producer = Some(started);
+        }
+        blob
+    };
+    let stored = destination.put_blob(&make).await;
+    let producer = producer.into_inner().ok().flatten().ok_or(BuildError::Thread)?;
     let produced = producer.await.map_err(|_| BuildError::Thread)?;
     match (stored, produced) {
         (Ok(stored), Ok(produced)) => Ok((stored, produced)),
@@ -189,7 +255,7 @@ async fn send(
 }
 
 fn produce(
-    work: Work,
+    work: &Work,
     level: Level,
     workers: &Workers,
     writer: BlobWriter,
@@ -201,7 +267,7 @@ fn produce(
         Work::Root(root) => root.write(layer).map_err(broken)?,
         Work::Paths { store, paths, listed } => {
             let mut store_layer = StoreLayer::new(layer).map_err(broken)?;
-            for tree in store.upcoming(&paths) {
+            for tree in store.upcoming(paths) {
                 let path = tree.path();
                 let mut listing = listed.contains(path).then(Listing::default);
                 tree.read(|entry| {

@@ -1,8 +1,9 @@
 //! A blob on its way: made by a thread, taken by a destination, never whole in memory or on disk.
 //!
-//! The producer writes into a [`BlobWriter`], which cuts the bytes into chunks; the destination
-//! takes the chunks from the [`Blob`]. At most one chunk waits between them, so a slow registry
-//! slows the producer down.
+//! The producer writes into a [`BlobWriter`], which hands pieces over as they fill; the destination takes
+//! from the [`Blob`] the chunks that it sends and keeps until they are acknowledged. Two pieces at most
+//! wait between them, so a slow registry slows the producer down, and a blob on its way takes the memory
+//! of one chunk and little more.
 //!
 //! ```
 //! use std::io::Write;
@@ -14,11 +15,10 @@
 //!     writer.write_all(b"layer")?;
 //!     writer.finish(Digest::of(b"layer"))
 //! });
-//! // destination.put_blob(blob).await
+//! // destination.put_blob(…)
 //! # drop(blob);
 //! ```
 
-use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use bytes::{Bytes, BytesMut};
@@ -27,11 +27,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::PublishError;
 use crate::oci::Digest;
 
+/// The most that is handed over at a time.
+const PIECE: usize = 1 << 20;
+
+/// How many pieces may wait to be taken.
+const WAITING: usize = 2;
+
 /// A blob that is still being made.
 #[derive(Debug)]
 pub struct Blob {
-    chunks: mpsc::Receiver<Bytes>,
-    ahead: VecDeque<Bytes>,
+    pieces: mpsc::Receiver<Bytes>,
+    /// What has been taken of the pieces and is in no chunk yet.
+    ahead: Bytes,
+    chunk_size: usize,
     end: oneshot::Receiver<BlobEnd>,
 }
 
@@ -39,10 +47,10 @@ pub struct Blob {
 /// destination is busy. Dropping it unfinished fails the blob; why, only the producer knows.
 #[derive(Debug)]
 pub struct BlobWriter {
-    chunks: mpsc::Sender<Bytes>,
+    pieces: mpsc::Sender<Bytes>,
     end: oneshot::Sender<BlobEnd>,
-    chunk: BytesMut,
-    chunk_size: usize,
+    piece: BytesMut,
+    piece_size: usize,
     size: u64,
 }
 
@@ -54,68 +62,60 @@ pub(super) struct BlobEnd {
 }
 
 impl Blob {
-    /// A blob in chunks of `chunk_size` bytes, the last being shorter, and where to write it.
+    /// A blob that is taken in chunks of `chunk_size` bytes, the last being shorter, and where to write it.
     pub fn channel(chunk_size: usize) -> (BlobWriter, Self) {
-        let (chunk_sender, chunks) = mpsc::channel(1);
+        let chunk_size = chunk_size.max(1);
+        let (piece_sender, pieces) = mpsc::channel(WAITING);
         let (end_sender, end) = oneshot::channel();
         let writer = BlobWriter {
-            chunks: chunk_sender,
+            pieces: piece_sender,
             end: end_sender,
-            chunk: BytesMut::new(),
-            chunk_size: chunk_size.max(1),
+            piece: BytesMut::new(),
+            piece_size: chunk_size.min(PIECE),
             size: 0,
         };
-        (writer, Self { chunks, ahead: VecDeque::new(), end })
+        (writer, Self { pieces, ahead: Bytes::new(), chunk_size, end })
     }
 
     /// A blob that is in memory already.
     pub fn of(bytes: Bytes) -> Self {
-        let (chunk_sender, chunks) = mpsc::channel(1);
+        let (piece_sender, pieces) = mpsc::channel(1);
         let (end_sender, end) = oneshot::channel();
         let complete = BlobEnd { digest: Digest::of(&bytes), size: bytes.len() as u64 };
+        let chunk_size = bytes.len().max(1);
         // Neither channel is full or closed: both were made here.
-        let _ = chunk_sender.try_send(bytes);
+        let _ = piece_sender.try_send(bytes);
         let _ = end_sender.send(complete);
-        Self { chunks, ahead: VecDeque::new(), end }
+        Self { pieces, ahead: Bytes::new(), chunk_size, end }
     }
 
-    /// Whether there is no second chunk, so that the blob is complete in memory.
-    pub(super) async fn is_one_chunk(&mut self) -> bool {
-        while self.ahead.len() < 2 {
-            match self.chunks.recv().await {
-                Some(chunk) => self.ahead.push_back(chunk),
-                None => return true,
+    /// The next chunk, of at least `least` bytes; the last may have fewer. None after the last, or when the
+    /// producer failed.
+    pub(super) async fn next_chunk(&mut self, least: usize) -> Option<Vec<Bytes>> {
+        let mut left = self.chunk_size.max(least);
+        let mut chunk = Vec::new();
+        while left > 0 && self.look_ahead().await {
+            let piece = self.ahead.split_to(left.min(self.ahead.len()));
+            left -= piece.len();
+            chunk.push(piece);
+        }
+        if chunk.is_empty() { None } else { Some(chunk) }
+    }
+
+    /// Whether there is more to come, as far as the producer has got.
+    pub(super) async fn look_ahead(&mut self) -> bool {
+        while self.ahead.is_empty() {
+            match self.pieces.recv().await {
+                Some(piece) => self.ahead = piece,
+                None => return false,
             }
         }
-        false
+        true
     }
 
-    /// The next chunk; none after the last, or when the producer failed.
-    pub(super) async fn next(&mut self) -> Option<Bytes> {
-        match self.ahead.pop_front() {
-            Some(chunk) => Some(chunk),
-            None => self.chunks.recv().await,
-        }
-    }
-
-    /// The next chunks as one of at least `length` bytes; the last may have fewer.
-    pub(super) async fn next_of(&mut self, length: usize) -> Option<Bytes> {
-        let chunk = self.next().await?;
-        if chunk.len() >= length {
-            return Some(chunk);
-        }
-        let mut joined = BytesMut::from(chunk);
-        while joined.len() < length
-            && let Some(chunk) = self.next().await
-        {
-            joined.extend_from_slice(&chunk);
-        }
-        Some(joined.freeze())
-    }
-
-    /// The next chunk, on a thread that may block.
+    /// The next bytes, however many there are, on a thread that may block.
     pub(super) fn blocking_next(&mut self) -> Option<Bytes> {
-        self.chunks.blocking_recv()
+        self.pieces.blocking_recv()
     }
 
     /// What the producer says at the end, if it got that far.
@@ -139,24 +139,24 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.is_empty() {
-            self.chunk.reserve(self.chunk_size);
+        if self.piece.is_empty() {
+            self.piece.reserve(self.piece_size);
         }
-        let taken = bytes.len().min(self.chunk_size - self.chunk.len());
-        self.chunk.extend_from_slice(&bytes[..taken]);
+        let taken = bytes.len().min(self.piece_size - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
         self.size += taken as u64;
-        if self.chunk.len() == self.chunk_size {
+        if self.piece.len() == self.piece_size {
             self.flush()?;
         }
         Ok(taken)
     }
 
-    /// Hands the bytes over as a chunk, be it full or not.
+    /// Hands over what there is, be it much or little.
     fn flush(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
+        if self.piece.is_empty() {
             return Ok(());
         }
-        self.chunks.blocking_send(std::mem::take(&mut self.chunk).freeze()).map_err(|_| gone())
+        self.pieces.blocking_send(std::mem::take(&mut self.piece).freeze()).map_err(|_| gone())
     }
 }
 
@@ -176,6 +176,7 @@ mod tests {
         fn chunks_are_full_but_the_last(
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20),
             chunk_size in 1..40usize,
+            least in 0..60usize,
         ) {
             let whole = pieces.concat();
             let (mut writer, mut blob) = Blob::channel(chunk_size);
@@ -187,15 +188,22 @@ mod tests {
                 writer.finish(digest).unwrap();
             });
 
-            let chunks: Vec<_> = std::iter::from_fn(|| blob.blocking_next()).collect();
-            let end = blob.blocking_end().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (chunks, end) = runtime.block_on(async {
+                let mut chunks = Vec::new();
+                while let Some(chunk) = blob.next_chunk(least).await {
+                    chunks.push(chunk.concat());
+                }
+                (chunks, blob.end().await.unwrap())
+            });
             thread.join().unwrap();
 
             prop_assert_eq!(chunks.concat(), &whole[..]);
             prop_assert_eq!(end, BlobEnd { digest, size: whole.len() as u64 });
             if let Some((last, full)) = chunks.split_last() {
-                prop_assert!(full.iter().all(|chunk| chunk.len() == chunk_size));
-                prop_assert!((1..=chunk_size).contains(&last.len()));
+                let size = chunk_size.max(least);
+                prop_assert!(full.iter().all(|chunk| chunk.len() == size));
+                prop_assert!((1..=size).contains(&last.len()));
             }
         }
     }

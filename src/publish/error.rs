@@ -73,6 +73,13 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// Whether the registry lacks a blob that the manifest names.
+    pub fn misses_a_blob(&self) -> bool {
+        matches!(self, Self::Refused { answer, .. } if answer.refusal() == Refusal::BlobMissing)
+    }
+}
+
 /// Why a registry would not let us in. One refusal stands for all requests of the same scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {

@@ -59,14 +59,24 @@ pub struct Published {
 }
 
 impl Destination {
-    /// Brings a blob there, while it is being made. Several may be under way at a time.
-    pub async fn put_blob(&self, blob: Blob) -> Result<Stored, PublishError> {
+    /// Brings the blob there that `make` makes, while it is being made. Several may be under way at a time.
+    ///
+    /// `make` is called again when the blob has to be sent from its start once more.
+    pub async fn put_blob(&self, make: &(dyn Fn() -> Blob + Send + Sync)) -> Result<Stored, PublishError> {
         match self {
-            Self::Registry { registry, repository } => registry.put_blob(repository, blob).await,
+            Self::Registry { registry, repository } => registry.put_blob(repository, make).await,
             Self::OciLayout(layout) => {
-                let layout = Arc::clone(layout);
+                let (layout, blob) = (Arc::clone(layout), make());
                 blocking(move || layout.put_blob(blob)).await
             }
+        }
+    }
+
+    /// Whether a blob is there.
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, PublishError> {
+        match self {
+            Self::Registry { registry, repository } => registry.has_blob(repository, digest).await,
+            Self::OciLayout(layout) => Ok(layout.has_blob(digest)),
         }
     }
 
@@ -101,7 +111,8 @@ async fn push(
     // What a tag names is complete, so with one tag in place only the others are left to move.
     let manifest = Bytes::copy_from_slice(image.manifest_bytes());
     if unchanged.is_empty() {
-        registry.put_blob(repository, Blob::of(Bytes::copy_from_slice(image.config_bytes()))).await?;
+        let config = Bytes::copy_from_slice(image.config_bytes());
+        registry.put_blob(repository, &|| Blob::of(config.clone())).await?;
         let reference = ManifestReference::Digest(digest);
         registry.put_manifest(repository, &reference, manifest.clone()).await?;
     }

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use super::blob::BlobEnd;
 use super::{Blob, PublishError, Stored};
 use crate::oci::image::canonical_json;
-use crate::oci::{Descriptor, Image, Tag, media_type};
+use crate::oci::{Descriptor, Digest, Image, Tag, media_type};
 
 /// The annotation that holds the tag (image specification, "Pre-Defined Annotation Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -50,6 +50,11 @@ impl OciLayout {
         }
         persist(file, &path)?;
         Ok(Stored { digest, size, reused: false, sent: size })
+    }
+
+    /// Whether a blob is there; one that is has been written whole.
+    pub(super) fn has_blob(&self, digest: &Digest) -> bool {
+        self.folder.join("blobs/sha256").join(digest.hex()).is_file()
     }
 
     /// Writes an image whose layers are there, and lists it.

@@ -34,6 +34,7 @@ pub use self::prepare::prepare;
 pub use self::run::{Outcome, run};
 use crate::admin::AdminConfig;
 use crate::failure::Failure;
+use crate::http::Notice;
 use crate::job::{Environment, Job, Payload};
 
 /// A payload holds the variables of a job, of which GitLab allows some hundred kilobytes.
@@ -49,6 +50,8 @@ pub struct Driver<'a> {
     pub host: &'a BTreeMap<OsString, OsString>,
     /// When the process started.
     pub now: Timestamp,
+    /// Who is told of requests that are made again.
+    pub notice: Notice,
 }
 
 impl Driver<'_> {

@@ -137,6 +137,7 @@ impl Driver<'_> {
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]),
             patience: Patience { budget: self.config.limits.patience, ..Patience::default() },
+            notice: self.notice.clone(),
             now: self.now,
             ..HttpSettings::default()
         };

@@ -16,7 +16,7 @@ async fn blobs_of_every_size_arrive_whole() {
         let digest = Digest::of(&content);
         let before = count(&registry.log(), "PATCH", "/blobs/uploads/");
 
-        let stored = destination.put_blob(blob(content.clone())).await.unwrap();
+        let stored = destination.put_blob(&|| blob(content.clone())).await.unwrap();
 
         let size = size as u64;
         assert_eq!(stored, Stored { digest, size, reused: false, sent: size });
@@ -29,10 +29,10 @@ async fn blobs_of_every_size_arrive_whole() {
 #[tokio::test]
 async fn a_blob_that_is_there_costs_one_question() {
     let (registry, destination) = start(settings()).await;
-    destination.put_blob(blob(bytes(1000, 0))).await.unwrap();
+    destination.put_blob(&|| blob(bytes(1000, 0))).await.unwrap();
     let before = registry.log().len();
 
-    let stored = destination.put_blob(blob(bytes(1000, 0))).await.unwrap();
+    let stored = destination.put_blob(&|| blob(bytes(1000, 0))).await.unwrap();
 
     assert_eq!((stored.reused, stored.sent), (true, 0));
     let after = registry.log()[before..].to_vec();
@@ -42,9 +42,9 @@ async fn a_blob_that_is_there_costs_one_question() {
 #[tokio::test]
 async fn a_large_blob_that_is_there_gives_its_session_up() {
     let (registry, destination) = start(settings()).await;
-    destination.put_blob(blob(bytes(3 * CHUNK, 0))).await.unwrap();
+    destination.put_blob(&|| blob(bytes(3 * CHUNK, 0))).await.unwrap();
 
-    let stored = destination.put_blob(blob(bytes(3 * CHUNK, 0))).await.unwrap();
+    let stored = destination.put_blob(&|| blob(bytes(3 * CHUNK, 0))).await.unwrap();
 
     assert!(stored.reused);
     assert_eq!(registry.log().last().unwrap().method, "DELETE");
@@ -55,7 +55,7 @@ async fn a_large_blob_that_is_there_gives_its_session_up() {
 async fn chunks_are_as_long_as_the_registry_wants() {
     let (registry, destination) = start(settings().chunk_min_length(3 * CHUNK)).await;
 
-    destination.put_blob(blob(bytes(7 * CHUNK + 5, 0))).await.unwrap();
+    destination.put_blob(&|| blob(bytes(7 * CHUNK + 5, 0))).await.unwrap();
 
     let log = registry.log();
     let patches = log.iter().filter(|request| request.method == "PATCH").map(|request| request.body);
@@ -66,7 +66,7 @@ async fn chunks_are_as_long_as_the_registry_wants() {
 async fn a_producer_that_fails_leaves_neither_session_nor_blob() {
     let (registry, destination) = start(settings()).await;
     for size in [10, 4 * CHUNK] {
-        let error = destination.put_blob(failing_blob(bytes(size, 0))).await.unwrap_err();
+        let error = destination.put_blob(&|| failing_blob(bytes(size, 0))).await.unwrap_err();
 
         assert_eq!(chain(&error), "the producer of a blob stopped before its end");
     }
@@ -77,8 +77,11 @@ async fn a_producer_that_fails_leaves_neither_session_nor_blob() {
 #[tokio::test]
 async fn a_dropped_push_leaves_an_open_session_and_nothing_else() {
     let (registry, destination) = start(settings()).await;
-    let (mut writer, blob) = Blob::channel(CHUNK);
-    std::thread::spawn(move || while writer.write_all(&[7; 1000]).is_ok() {});
+    let endless = || {
+        let (mut writer, blob) = Blob::channel(CHUNK);
+        std::thread::spawn(move || while writer.write_all(&[7; 1000]).is_ok() {});
+        blob
+    };
     let under_way = async {
         while count(&registry.log(), "PATCH", "/blobs/uploads/") < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -86,7 +89,7 @@ async fn a_dropped_push_leaves_an_open_session_and_nothing_else() {
     };
 
     tokio::select! {
-        stored = destination.put_blob(blob) => panic!("an endless blob ended: {stored:?}"),
+        stored = destination.put_blob(&endless) => panic!("an endless blob ended: {stored:?}"),
         () = under_way => {}
     }
 

@@ -22,7 +22,7 @@ async fn a_web_page_in_place_of_an_answer_becomes_one_line() {
     .await;
     let destination = destination(server.address, "team/app", Credentials::Anonymous);
 
-    let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+    let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
 
     let host = server.address;
     assert_eq!(
@@ -50,7 +50,7 @@ async fn an_answer_that_repeats_the_password_does_not_spread_it() {
     .await;
     let destination = destination(server.address, "team/app", credentials());
 
-    let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+    let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
 
     let shown = format!("{} {error:?}", chain(&error));
     assert!(shown.contains("no, [redacted], and"), "{shown}");
@@ -69,7 +69,7 @@ async fn an_upload_that_leads_elsewhere_is_not_followed() {
     .await;
     let destination = destination(server.address, "team/app", Credentials::Anonymous);
 
-    let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+    let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
 
     assert!(matches!(error, PublishError::Location { .. }), "{error:?}");
     assert_eq!(elsewhere.log(), []);
@@ -102,7 +102,7 @@ async fn an_upload_that_is_refused_on_its_way_is_given_up() {
         let server = refusing(method).await;
         let destination = destination(server.address, "team/app", Credentials::Anonymous);
 
-        let error = destination.put_blob(blob(bytes(size, 0))).await.unwrap_err();
+        let error = destination.put_blob(&|| blob(bytes(size, 0))).await.unwrap_err();
 
         let PublishError::Refused { answer, .. } = &error else { panic!("{error:?}") };
         assert_eq!(answer.status, 507);
@@ -143,7 +143,7 @@ async fn a_host_where_nobody_listens_is_named() {
     drop(listener);
     let destination = destination(address, "team/app", credentials());
 
-    let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+    let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
 
     assert_eq!(error.to_string(), format!("no connection to `{address}`"));
 }

@@ -12,7 +12,7 @@ async fn the_tag_moves_last() {
     let (registry, destination) = start(settings()).await;
     let layers = [bytes(100, 0), bytes(2 * CHUNK, 1)];
     for layer in &layers {
-        destination.put_blob(blob(layer.clone())).await.unwrap();
+        destination.put_blob(&|| blob(layer.clone())).await.unwrap();
     }
     let image = image(&layers);
 

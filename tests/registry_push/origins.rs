@@ -46,7 +46,7 @@ async fn credentials_do_not_go_to_a_realm_without_encryption() {
     let registry = Scripted::start(move |_, _, _| reply(401, &[("www-authenticate", &realm)], "")).await;
     let destination = destination(registry.address, "team/app", credentials());
 
-    let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+    let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
 
     assert!(matches!(error, PublishError::Auth(AuthError::PlainRealm { .. })), "{error:?}");
     assert_eq!(foreign.log(), []);

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request as Incoming;
 use axum::http::Response as Outgoing;
 use bytes::Bytes;
-use nixlayer::http::{Http, HttpSettings};
+use nixlayer::http::{Http, HttpSettings, Patience};
 use nixlayer::oci::{
     Descriptor, Digest, Hasher, Image, ImageLayer, ImageSource, Platform, Repository, Tag, media_type,
 };
@@ -74,7 +75,12 @@ pub(crate) fn tag(name: &str) -> Tag {
 
 pub(crate) fn http(plain: &[String]) -> Arc<Http> {
     let plain_http = plain.iter().cloned().collect();
-    Arc::new(Http::new(HttpSettings { plain_http, ..HttpSettings::default() }).unwrap())
+    let patience = Patience {
+        budget: Duration::from_secs(1),
+        first: Duration::from_millis(10),
+        longest: Duration::from_millis(100),
+    };
+    Arc::new(Http::new(HttpSettings { plain_http, patience, ..HttpSettings::default() }).unwrap())
 }
 
 pub(crate) fn credentials() -> Credentials {

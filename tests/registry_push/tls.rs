@@ -137,7 +137,7 @@ async fn a_push_goes_through_tls_to_a_host_with_a_ca_file() {
     let destination = destination(&front.address.to_string(), Some(authority.certificate()));
 
     for layer in &layers {
-        destination.put_blob(blob(layer.clone())).await.unwrap();
+        destination.put_blob(&|| blob(layer.clone())).await.unwrap();
     }
     destination.put_image(&image(&layers), &[tag("latest")]).await.unwrap();
 
@@ -159,7 +159,7 @@ async fn a_certificate_that_does_not_do_is_told_by_its_reason_and_sees_no_reques
         let front = Front::start(registry.address, authority.certify(name, days)).await;
         let host = front.address.to_string();
 
-        let push = destination(&host, ca_file).put_blob(blob(bytes(10, 0))).await;
+        let push = destination(&host, ca_file).put_blob(&|| blob(bytes(10, 0))).await;
 
         let error = push.unwrap_err();
         let told = chain(&error);

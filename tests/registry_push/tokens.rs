@@ -18,7 +18,7 @@ async fn eight_blobs_at_a_time_share_one_token() {
 
     let pushes = (0..8).map(|seed| {
         let destination = destination.clone();
-        tokio::spawn(async move { destination.put_blob(blob(bytes(2 * CHUNK + seed, seed))).await })
+        tokio::spawn(async move { destination.put_blob(&|| blob(bytes(2 * CHUNK + seed, seed))).await })
     });
     for push in pushes.collect::<Vec<_>>() {
         push.await.unwrap().unwrap();
@@ -32,19 +32,22 @@ async fn eight_blobs_at_a_time_share_one_token() {
 async fn a_push_outlives_its_tokens() {
     let (registry, destination) = start(settings().token_lifetime(Duration::from_secs(2))).await;
     let started = Instant::now();
-    let (mut writer, blob) = Blob::channel(CHUNK);
-    std::thread::spawn(move || {
-        let mut hasher = Hasher::default();
-        for _ in 0..9 {
-            let chunk = vec![1; CHUNK];
-            hasher.write_all(&chunk)?;
-            writer.write_all(&chunk)?;
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        writer.finish(hasher.digest())
-    });
+    let slow = || {
+        let (mut writer, blob) = Blob::channel(CHUNK);
+        std::thread::spawn(move || {
+            let mut hasher = Hasher::default();
+            for _ in 0..9 {
+                let chunk = vec![1; CHUNK];
+                hasher.write_all(&chunk)?;
+                writer.write_all(&chunk)?;
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            writer.finish(hasher.digest())
+        });
+        blob
+    };
 
-    destination.put_blob(blob).await.unwrap();
+    destination.put_blob(&slow).await.unwrap();
 
     let tokens = count(&registry.log(), "GET", "/jwt/auth");
     let most = started.elapsed().as_secs() as usize / 2 + 2;
@@ -73,7 +76,7 @@ async fn a_refused_token_is_replaced_once() {
     let server = impatient(3).await;
     let destination = destination(server.address, "team/app", credentials());
 
-    let stored = destination.put_blob(blob(bytes(10, 0))).await.unwrap();
+    let stored = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap();
 
     assert!(stored.reused);
     assert_eq!(
@@ -87,7 +90,7 @@ async fn a_second_refusal_is_final() {
     let server = impatient(usize::MAX).await;
     let destination = destination(server.address, "team/app", credentials());
 
-    let error = destination.put_blob(blob(bytes(2 * CHUNK, 0))).await.unwrap_err();
+    let error = destination.put_blob(&|| blob(bytes(2 * CHUNK, 0))).await.unwrap_err();
 
     let PublishError::Refused { answer, .. } = &error else { panic!("{error:?}") };
     assert_eq!(answer.refusal(), Refusal::Unauthorized);
@@ -103,7 +106,7 @@ async fn a_wrong_password_is_sent_once() {
 
     let pushes = (0..8).map(|seed| {
         let destination = destination.clone();
-        tokio::spawn(async move { destination.put_blob(blob(bytes(10, seed))).await })
+        tokio::spawn(async move { destination.put_blob(&|| blob(bytes(10, seed))).await })
     });
     for push in pushes.collect::<Vec<_>>() {
         let error = push.await.unwrap().unwrap_err();
@@ -126,7 +129,7 @@ async fn a_token_without_push_is_an_error_before_any_upload() {
     let (registry, _) = start(settings()).await;
     let destination = destination(registry.address(), "team/other", credentials());
 
-    let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+    let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
 
     let PublishError::Auth(AuthError::NotGranted { action, granted, .. }) = &error else {
         panic!("{error:?}")
@@ -176,7 +179,7 @@ async fn refusals_of_the_token_endpoint_are_told_apart() {
         .await;
         let destination = destination(server.address, "team/app", credentials());
 
-        let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+        let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
 
         let PublishError::Auth(error) = &error else { panic!("{error:?}") };
         assert!(expected(error), "{status} {body}: {error:?}");
@@ -198,10 +201,7 @@ async fn a_token_endpoint_that_was_too_busy_is_asked_again() {
     .await;
     let destination = destination(server.address, "team/app", credentials());
 
-    let error = destination.put_blob(blob(bytes(10, 0))).await.unwrap_err();
-
-    assert!(matches!(error, PublishError::Auth(AuthError::NoToken { .. })), "{error:?}");
-    assert!(destination.put_blob(blob(bytes(10, 0))).await.unwrap().reused);
+    assert!(destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap().reused);
 }
 
 #[tokio::test]
@@ -217,14 +217,14 @@ async fn user_and_password_serve_where_a_registry_wants_them_with_every_request(
     .await;
 
     let right = destination(server.address, "team/app", credentials());
-    assert!(right.put_blob(blob(bytes(10, 0))).await.unwrap().reused);
+    assert!(right.put_blob(&|| blob(bytes(10, 0))).await.unwrap().reused);
 
     let wrong = Credentials::Password { user: "ci".to_owned(), password: Secret::from("wrong") };
     let error =
-        destination(server.address, "team/app", wrong).put_blob(blob(bytes(10, 0))).await.unwrap_err();
+        destination(server.address, "team/app", wrong).put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
     assert!(matches!(error, PublishError::Auth(AuthError::CredentialsRefused { .. })), "{error:?}");
 
     let nobody = destination(server.address, "team/app", Credentials::Anonymous);
-    let error = nobody.put_blob(blob(bytes(10, 0))).await.unwrap_err();
+    let error = nobody.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
     assert!(matches!(error, PublishError::Auth(AuthError::CredentialsMissing { .. })), "{error:?}");
 }

@@ -157,7 +157,8 @@ impl Access {
         if let Some(door) = &*door {
             return Ok(door.clone());
         }
-        let response = self.http.send(Request::get(self.http.url(&self.registry, "/v2/")?)).await?;
+        let request = Request::get(self.http.url(&self.registry, "/v2/")?);
+        let response = self.http.retries().send(&request).await?;
         let found = match response.status() {
             StatusCode::OK => Door::Open,
             StatusCode::UNAUTHORIZED => match challenge(&response) {
@@ -181,7 +182,8 @@ impl Access {
         let basic = self.credentials.basic();
         let basic = basic.ok_or_else(|| AuthError::CredentialsMissing { registry: self.registry.clone() })?;
         let request = Request::get(self.http.url(&self.registry, "/v2/")?);
-        let response = self.http.send(request.authorization(Some(Arc::clone(&basic)))).await?;
+        let request = request.authorization(Some(Arc::clone(&basic)));
+        let response = self.http.retries().send(&request).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             let answer = self.answer(response).await;
             return Err(AuthError::CredentialsRefused { registry: self.registry.clone(), answer }.into());
@@ -198,7 +200,7 @@ impl Access {
         url.query_pairs_mut().append_pair("scope", &scope.to_string());
         let host = authority(&url);
         let request = Request::get(url).authorization(self.credentials.basic());
-        let response = self.http.send(request).await?;
+        let response = self.http.retries().send(&request).await?;
         if response.status() != StatusCode::OK {
             let answer = self.answer(response).await;
             return Err(self.refused(scope, answer).into());

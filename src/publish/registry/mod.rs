@@ -2,7 +2,8 @@
 //!
 //! `access` opens the door, `upload` moves blobs, and this file asks for what is there
 //! and puts manifests. Every request is whole in memory, so one that met an expired token is sent
-//! again with a fresh one, once; a second refusal is final.
+//! again with a fresh one, once; a second refusal is final. One that met a server which may recover is
+//! sent again while patience lasts.
 
 mod access;
 mod challenge;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use self::access::{Access, Scope};
 use super::{Blob, PublishError, Refusal, Stored};
 use crate::http::header::{HeaderName, HeaderValue};
-use crate::http::{Http, Method, Request, Response, StatusCode, Url};
+use crate::http::{Http, Method, Request, Response, Retries, StatusCode, Url, may_recover};
 use crate::oci::{Digest, Repository, Tag, media_type};
 use crate::secret::Secret;
 
@@ -82,9 +83,14 @@ impl Registry {
         Ok(found.is_some())
     }
 
-    /// Moves a blob to the repository, unless it is there already.
-    pub async fn put_blob(&self, repository: &Repository, blob: Blob) -> Result<Stored, PublishError> {
-        upload::put_blob(self, repository, blob).await
+    /// Moves the blob to the repository that `make` makes, unless it is there already. `make` is called again
+    /// when the blob has to be sent from its start once more, and then makes the same bytes.
+    pub async fn put_blob(
+        &self,
+        repository: &Repository,
+        make: &(dyn Fn() -> Blob + Send + Sync),
+    ) -> Result<Stored, PublishError> {
+        upload::put_blob(self, repository, make).await
     }
 
     /// The digest of the manifest under `tag`; none where there is no such tag.
@@ -113,7 +119,7 @@ impl Registry {
         let sent = Digest::of(&manifest);
         let body_type = HeaderValue::from_static(media_type::MANIFEST);
         let request = Request::new(Method::PUT, url).body(body_type, manifest);
-        let response = self.send(repository, request, "a manifest").await?;
+        let response = self.send(repository, request, "a manifest", &mut self.http.retries()).await?;
         if !response.status().is_success() {
             let error = self.refused("a manifest", repository, response).await;
             return Err(match (reference, error) {
@@ -145,7 +151,7 @@ impl Registry {
         request: Request,
         what: &str,
     ) -> Result<Option<Response>, PublishError> {
-        let response = match self.send(repository, request, what).await {
+        let response = match self.send(repository, request, what, &mut self.http.retries()).await {
             Err(PublishError::Refused { answer, .. }) if answer.status == 401 => return Ok(None),
             response => response?,
         };
@@ -156,8 +162,32 @@ impl Registry {
         }
     }
 
-    /// Sends a request that may push to `repository`, with a fresh token if the first is refused.
+    /// Sends a request until the registry answers something that it would not answer otherwise later, or
+    /// patience is at its end.
     async fn send(
+        &self,
+        repository: &Repository,
+        request: Request,
+        what: &str,
+        retries: &mut Retries<'_>,
+    ) -> Result<Response, PublishError> {
+        loop {
+            let sent = self.send_once(repository, request.clone(), what).await;
+            let (after, reason) = match &sent {
+                Ok(response) if may_recover(response.status()) => {
+                    (response.retry_after(), format!("`{}` answered {}", self.host, response.status()))
+                }
+                Err(PublishError::Http(error)) if error.may_recover() => (None, error.to_string()),
+                Ok(_) | Err(_) => return sent,
+            };
+            if !retries.pause(after, &reason).await {
+                return sent;
+            }
+        }
+    }
+
+    /// Sends a request that may push to `repository`, with a fresh token if the first is refused.
+    async fn send_once(
         &self,
         repository: &Repository,
         request: Request,

@@ -1,75 +1,288 @@
-//! Moves one blob to a registry (distribution specification, "Pushing blobs").
+//! Moves one blob to a registry (distribution specification, "Pushing blobs"), whatever happens on the way.
 //!
-//! A blob that fits one chunk is complete before the first request, so its digest is known:
+//! A blob that fits one chunk is complete before the first request, so its digest is known: ask whether it
+//! is there; if not, open a session, and put the whole blob into it. A larger blob travels while it is
+//! still being made, and its digest comes last:
 //!
-//! 1. ask whether it is there;
-//! 2. open a session, and put the whole blob into it.
+//! ```text
+//! open a session → chunk, chunk, … → is the blob there by now? → close the session, or give it up
+//!       ↑             │ broken                                         │ broken
+//!       │             ↓                                                ↓
+//!       │      where does the session stand? ── within the chunk: go on there
+//!       │             │ it is gone, or stands elsewhere
+//!       └── once more, the blob's bytes being made again
+//! ```
 //!
-//! A larger blob travels while it is still being made, and its digest comes last:
+//! A chunk is kept in memory until the registry has acknowledged it, so where the session resumes, no more
+//! than one chunk is sent twice. Where it does not (distribution 2.8 forgets a session that was cut inside
+//! a body), the blob begins again in a new session: layers are made of the same bytes every time.
 //!
-//! 1. open a session;
-//! 2. send chunk after chunk, each kept in memory until the registry has acknowledged it;
-//! 3. ask whether the blob is there by now, and either give the session up or close it.
-//!
-//! When the producer fails, or the registry refuses to go on, the session is given up. A future that
-//! is dropped leaves nothing but an open session, which the registry collects.
+//! All tries of a blob share one budget of patience, which begins anew whenever the upload has moved on.
+//! A future that is dropped leaves nothing but an open session, which the registry collects.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{Registry, location};
-use crate::http::header::{CONTENT_RANGE, HeaderName, HeaderValue, LOCATION};
-use crate::http::{Method, Request, Response, Url};
+use crate::http::header::{CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
+use crate::http::{Body, Method, Request, Response, Retries, Url};
 use crate::oci::{Digest, Repository};
 use crate::publish::blob::BlobEnd;
-use crate::publish::{Blob, PublishError, Stored};
+use crate::publish::{Blob, PublishError, Refusal, Stored};
 
 const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// The largest chunk that a registry may ask us to hold in memory.
 const MOST_MIN_LENGTH: usize = 128 * 1024 * 1024;
 
-/// Moves `blob` to `repository`, unless it is there already.
+/// Registries move a closed blob to its place, on some storages by copying it: at no less than this, in
+/// bytes per second.
+const SLOWEST_MOVE: u64 = 16 * 1024 * 1024;
+
+/// Why a try did not bring the blob there.
+enum Setback {
+    /// Another session may: this one is gone, or cannot go on where we can.
+    Session(PublishError),
+    /// The registry says that the bytes are not those of the digest.
+    Corrupted(PublishError),
+    /// No other try would fare better.
+    Final(PublishError),
+}
+
+impl From<PublishError> for Setback {
+    fn from(error: PublishError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// Moves the blob to `repository` that `make` makes, unless it is there already.
 pub(super) async fn put_blob(
     registry: &Registry,
     repository: &Repository,
-    mut blob: Blob,
+    make: &(dyn Fn() -> Blob + Send + Sync),
 ) -> Result<Stored, PublishError> {
-    if blob.is_one_chunk().await {
-        put_whole(registry, repository, blob).await
-    } else {
-        put_in_chunks(registry, repository, blob).await
+    let mut upload = Upload { registry, repository, retries: registry.http.retries(), sent: 0, furthest: 0 };
+    let mut corrupted = false;
+    loop {
+        let error = match upload.attempt(make()).await {
+            Ok(stored) => return Ok(stored),
+            Err(Setback::Session(error)) => error,
+            Err(Setback::Corrupted(error)) if !corrupted => {
+                corrupted = true;
+                error
+            }
+            Err(Setback::Corrupted(error) | Setback::Final(error)) => return Err(error),
+        };
+        if !upload.retries.pause(None, &format!("{}, a blob begins again", reason(&error))).await {
+            return Err(error);
+        }
     }
 }
 
-async fn put_whole(
-    registry: &Registry,
-    repository: &Repository,
-    mut blob: Blob,
-) -> Result<Stored, PublishError> {
-    let bytes = blob.next().await.unwrap_or_default();
-    let BlobEnd { digest, size } = blob.end().await?;
-    if registry.has_blob(repository, &digest).await? {
-        return Ok(Stored { digest, size, reused: true, sent: 0 });
-    }
-    let session = Session::open(registry, repository).await?;
-    let closed = session.close(&digest, bytes).await;
-    session.end(closed.map(|()| Stored { digest, size, reused: false, sent: size })).await
+/// One blob's way to the registry, over as many tries as it takes.
+struct Upload<'a> {
+    registry: &'a Registry,
+    repository: &'a Repository,
+    retries: Retries<'a>,
+    /// Bytes that were sent, also in vain.
+    sent: u64,
+    /// The most bytes that a session has had.
+    furthest: u64,
 }
 
-async fn put_in_chunks(
-    registry: &Registry,
-    repository: &Repository,
-    blob: Blob,
-) -> Result<Stored, PublishError> {
-    let mut session = Session::open(registry, repository).await?;
-    let stored = session.fill(blob).await;
-    session.end(stored).await
+impl Upload<'_> {
+    /// From the first byte to the last, in one session.
+    async fn attempt(&mut self, mut blob: Blob) -> Result<Stored, Setback> {
+        let first = blob.next_chunk(0).await.unwrap_or_default();
+        if !blob.look_ahead().await {
+            let BlobEnd { digest, size } = blob.end().await?;
+            return self.put_whole(&first.into(), digest, size).await;
+        }
+        let mut session = self.open().await?;
+        let stored = self.fill(&mut session, first, blob).await;
+        self.end(session, &stored).await;
+        stored
+    }
+
+    /// A blob that is all there.
+    async fn put_whole(&mut self, body: &Body, digest: Digest, size: u64) -> Result<Stored, Setback> {
+        if self.registry.has_blob(self.repository, &digest).await? {
+            return Ok(Stored { digest, size, reused: true, sent: self.sent });
+        }
+        let session = self.open().await?;
+        let stored = match self.close(&session, &digest, size, body.clone()).await {
+            Ok(()) => Ok(Stored { digest, size, reused: false, sent: self.sent }),
+            Err(setback) => Err(setback),
+        };
+        self.end(session, &stored).await;
+        stored
+    }
+
+    async fn open(&mut self) -> Result<Session, Setback> {
+        let url = self.registry.url(self.repository, "blobs/uploads/")?;
+        let request = binary(Method::POST, url.clone(), Bytes::new());
+        let response = self.registry.send(self.repository, request, "an upload", &mut self.retries).await?;
+        if !response.status().is_success() {
+            return Err(self.registry.refused("an upload", self.repository, response).await.into());
+        }
+        let min_length = response.header(OCI_CHUNK_MIN_LENGTH).and_then(|length| length.parse().ok());
+        Ok(Session {
+            location: location::next(&url, response.header(LOCATION))?,
+            offset: 0,
+            min_length: min_length.unwrap_or(0).min(MOST_MIN_LENGTH),
+        })
+    }
+
+    /// Sends a blob while it is being made. Another job may have pushed the same bytes meanwhile.
+    async fn fill(
+        &mut self,
+        session: &mut Session,
+        first: Vec<Bytes>,
+        mut blob: Blob,
+    ) -> Result<Stored, Setback> {
+        let mut next = Some(first);
+        while let Some(mut chunk) = next {
+            let length = chunk.iter().map(Bytes::len).sum::<usize>();
+            if length < session.min_length {
+                let missing = session.min_length - length;
+                chunk.extend(blob.next_chunk(missing).await.unwrap_or_default());
+            }
+            self.send_chunk(session, &chunk.into()).await?;
+            next = blob.next_chunk(session.min_length).await;
+        }
+        let BlobEnd { digest, size } = blob.end().await?;
+        let reused = self.registry.has_blob(self.repository, &digest).await?;
+        if !reused {
+            self.close(session, &digest, size, Body::default()).await?;
+        }
+        Ok(Stored { digest, size, reused, sent: self.sent })
+    }
+
+    /// Sends the next chunk; it counts when the registry has said so.
+    async fn send_chunk(&mut self, session: &mut Session, chunk: &Body) -> Result<(), Setback> {
+        const WHAT: &str = "a chunk of a blob";
+        let start = session.offset;
+        let end = start + chunk.len();
+        while session.offset < end {
+            let before = session.offset;
+            let rest = chunk.after(before - start);
+            self.sent += rest.len();
+            let mut request = binary(Method::PATCH, session.location.clone(), rest);
+            // A range counts from 0 and names its last byte.
+            if let Ok(range) = HeaderValue::try_from(format!("{before}-{}", end - 1)) {
+                request = request.header(CONTENT_RANGE, range);
+            }
+            let (error, after) = match self.registry.send_once(self.repository, request, WHAT).await {
+                Ok(response) if response.status().is_success() => {
+                    session.location = location::next(&session.location, response.header(LOCATION))?;
+                    // A registry may take less than it was sent, and says so.
+                    let taken = acknowledged(&response).filter(|offset| (before + 1..end).contains(offset));
+                    session.offset = taken.unwrap_or(end);
+                    self.moved_to(session.offset);
+                    continue;
+                }
+                Ok(response) => {
+                    let after = response.retry_after();
+                    let error = self.registry.refused(WHAT, self.repository, response).await;
+                    match refusal(&error) {
+                        Some(Refusal::Upload) => (error, None),
+                        Some(Refusal::Unavailable) => (error, after),
+                        _ => return Err(error.into()),
+                    }
+                }
+                Err(error) if may_recover(&error) => (error, None),
+                Err(error) => return Err(error.into()),
+            };
+            let refused = refusal(&error) == Some(Refusal::Upload);
+            match self.position(session).await? {
+                Some(offset) if (before..=end).contains(&offset) && !(refused && offset == before) => {
+                    session.offset = offset;
+                    self.moved_to(offset);
+                }
+                // The session is gone, or stands where the bytes are no longer at hand.
+                Some(_) | None => return Err(Setback::Session(error)),
+            }
+            if !self.retries.pause(after, &reason(&error)).await {
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Patience begins anew when the upload has come further than ever, and only then: a registry that breaks
+    /// each session at the same place must not be tried for ever.
+    fn moved_to(&mut self, offset: u64) {
+        if offset > self.furthest {
+            self.furthest = offset;
+            self.retries.moved_on();
+        }
+    }
+
+    /// Where the session stands, by its own word; none if it is gone.
+    async fn position(&mut self, session: &mut Session) -> Result<Option<u64>, Setback> {
+        let request = Request::new(Method::GET, session.location.clone());
+        let what = "the question for an upload";
+        let response = self.registry.send(self.repository, request, what, &mut self.retries).await?;
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        if let Some(location) = response.header(LOCATION) {
+            session.location = location::next(&session.location, Some(location))?;
+        }
+        Ok(acknowledged(&response))
+    }
+
+    /// Sends what is left, and makes the blob of all that was sent.
+    async fn close(
+        &mut self,
+        session: &Session,
+        digest: &Digest,
+        size: u64,
+        rest: Body,
+    ) -> Result<(), Setback> {
+        let url = location::with_digest(&session.location, digest);
+        let thinking = self.registry.http.idle_timeout() + Duration::from_secs(size / SLOWEST_MOVE);
+        self.sent += rest.len();
+        let request = binary(Method::PUT, url, rest).thinking(thinking);
+        let error = match self.registry.send_once(self.repository, request, "a blob").await {
+            Ok(response) if response.status().is_success() => return Ok(()),
+            Ok(response) => {
+                let error = self.registry.refused("a blob", self.repository, response).await;
+                match refusal(&error) {
+                    Some(Refusal::Upload | Refusal::Unavailable) => error,
+                    Some(Refusal::Content) => return Err(Setback::Corrupted(error)),
+                    _ => return Err(error.into()),
+                }
+            }
+            Err(error) if may_recover(&error) => error,
+            Err(error) => return Err(error.into()),
+        };
+        // The answer may be all that was lost.
+        if self.registry.has_blob(self.repository, digest).await? {
+            return Ok(());
+        }
+        Err(Setback::Session(error))
+    }
+
+    /// Tells the registry to forget the session if no blob came of it. The registry does so by itself
+    /// one day, so nothing is lost when it does not listen; one that is out of reach is not asked.
+    async fn end(&self, session: Session, stored: &Result<Stored, Setback>) {
+        let forget = match stored {
+            Ok(stored) => stored.reused,
+            Err(Setback::Session(error) | Setback::Corrupted(error) | Setback::Final(error)) => {
+                !matches!(error, PublishError::Http(_))
+            }
+        };
+        if forget {
+            let request = Request::new(Method::DELETE, session.location);
+            let _ = self.registry.send_once(self.repository, request, "the end of an upload").await;
+        }
+    }
 }
 
 /// An upload session that is open at the registry.
-struct Session<'a> {
-    registry: &'a Registry,
-    repository: &'a Repository,
+struct Session {
     /// Where the next request goes; every answer names a new place.
     location: Url,
     /// How many bytes the registry has acknowledged.
@@ -78,86 +291,35 @@ struct Session<'a> {
     min_length: usize,
 }
 
-impl<'a> Session<'a> {
-    async fn open(registry: &'a Registry, repository: &'a Repository) -> Result<Self, PublishError> {
-        let url = registry.url(repository, "blobs/uploads/")?;
-        let request = binary(Method::POST, url.clone(), Bytes::new());
-        let response = accepted(registry, repository, request, "an upload").await?;
-        let min_length = response.header(OCI_CHUNK_MIN_LENGTH).and_then(|length| length.parse().ok());
-        Ok(Self {
-            registry,
-            repository,
-            location: location::next(&url, response.header(LOCATION))?,
-            offset: 0,
-            min_length: min_length.unwrap_or(0).min(MOST_MIN_LENGTH),
-        })
-    }
+/// How many bytes a session has, as `Range: 0-LAST` says it. A registry that has none yet says `0-0`, as
+/// one that has a single byte does: what is sent twice then is refused, and begins again.
+fn acknowledged(response: &Response) -> Option<u64> {
+    let range = response.header(RANGE)?;
+    let last: u64 = range.trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;
+    if last == 0 { Some(0) } else { last.checked_add(1) }
+}
 
-    /// Sends a blob while it is being made. Another job may have pushed the same bytes meanwhile.
-    async fn fill(&mut self, mut blob: Blob) -> Result<Stored, PublishError> {
-        while let Some(chunk) = blob.next_of(self.min_length).await {
-            self.send(chunk).await?;
-        }
-        let BlobEnd { digest, size } = blob.end().await?;
-        let reused = self.registry.has_blob(self.repository, &digest).await?;
-        if !reused {
-            self.close(&digest, Bytes::new()).await?;
-        }
-        Ok(Stored { digest, size, reused, sent: self.offset })
-    }
-
-    /// Sends the next chunk; it counts when the registry has said so.
-    async fn send(&mut self, chunk: Bytes) -> Result<(), PublishError> {
-        let end = self.offset + chunk.len() as u64;
-        let mut request = binary(Method::PATCH, self.location.clone(), chunk);
-        // A range counts from 0 and names its last byte; an empty chunk has none.
-        if let Some(last) = end.checked_sub(1)
-            && let Ok(range) = HeaderValue::try_from(format!("{}-{last}", self.offset))
-        {
-            request = request.header(CONTENT_RANGE, range);
-        }
-        let response = accepted(self.registry, self.repository, request, "a chunk of a blob").await?;
-        self.location = location::next(&self.location, response.header(LOCATION))?;
-        self.offset = end;
-        Ok(())
-    }
-
-    /// Sends what is left, and makes the blob of all that was sent.
-    async fn close(&self, digest: &Digest, rest: Bytes) -> Result<(), PublishError> {
-        let url = location::with_digest(&self.location, digest);
-        let request = binary(Method::PUT, url, rest);
-        accepted(self.registry, self.repository, request, "a blob").await.map(drop)
-    }
-
-    /// Tells the registry to forget the session if no blob came of it. The registry does so by itself
-    /// one day, so nothing is lost when it does not listen; one that is out of reach is not asked.
-    async fn end(self, stored: Result<Stored, PublishError>) -> Result<Stored, PublishError> {
-        let forget = match &stored {
-            Ok(stored) => stored.reused,
-            Err(error) => !matches!(error, PublishError::Http(_)),
-        };
-        if forget {
-            let request = Request::new(Method::DELETE, self.location);
-            let _ = self.registry.send(self.repository, request, "the end of an upload").await;
-        }
-        stored
+/// What the registry's refusal means, if it is one. A 404 without a word is a session that is gone.
+fn refusal(error: &PublishError) -> Option<Refusal> {
+    let PublishError::Refused { answer, .. } = error else { return None };
+    match answer.refusal() {
+        Refusal::Unexpected if answer.status == 404 => Some(Refusal::Upload),
+        refusal => Some(refusal),
     }
 }
 
-fn binary(method: Method, url: Url, body: Bytes) -> Request {
+/// A few words for the log: what the registry said, or what the network did.
+fn reason(error: &PublishError) -> String {
+    match error {
+        PublishError::Refused { answer, .. } => answer.to_string(),
+        error => error.to_string(),
+    }
+}
+
+fn may_recover(error: &PublishError) -> bool {
+    matches!(error, PublishError::Http(error) if error.may_recover())
+}
+
+fn binary(method: Method, url: Url, body: impl Into<Body>) -> Request {
     Request::new(method, url).body(HeaderValue::from_static("application/octet-stream"), body)
-}
-
-async fn accepted(
-    registry: &Registry,
-    repository: &Repository,
-    request: Request,
-    what: &str,
-) -> Result<Response, PublishError> {
-    let response = registry.send(repository, request, what).await?;
-    if response.status().is_success() {
-        Ok(response)
-    } else {
-        Err(registry.refused(what, repository, response).await)
-    }
 }

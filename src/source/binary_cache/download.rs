@@ -97,7 +97,7 @@ impl Transfer<'_> {
                     if self.offset > before {
                         retries.moved_on();
                     }
-                    if !retries.pause(None).await {
+                    if !retries.pause(None, &error.to_string()).await {
                         return Err(error.into());
                     }
                 }

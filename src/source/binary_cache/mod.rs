@@ -157,7 +157,8 @@ impl BinaryCaches {
                     }
                 }
             }
-            if may_recover && retries.pause(wait).await {
+            let reason = first_fault.as_ref().map(|(cache, fault)| format!("`{}`: {fault}", cache.name()));
+            if may_recover && retries.pause(wait, &reason.unwrap_or_default()).await {
                 continue;
             }
             return Err(match first_fault {
