@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 
-use brotli_decompressor::Decompressor;
+use brotli_decompressor::{BrotliDecoderParameter, Decompressor};
 use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
 use liblzma::read::XzDecoder;
@@ -42,7 +42,12 @@ impl<R: Read> Decoder<R> {
                 Self::Zstd(Box::new(decoder))
             }
             Compression::Bzip2 => Self::Bzip2(MultiBzDecoder::new(compressed)),
-            Compression::Brotli => Self::Brotli(Box::new(Decompressor::new(compressed, BROTLI_BUFFER))),
+            Compression::Brotli => {
+                let mut decoder = Decompressor::new(compressed, BROTLI_BUFFER);
+                // RFC 7932 has windows up to 16 MiB; an extension that no cache uses has them up to 1 GiB.
+                decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
+                Self::Brotli(Box::new(decoder))
+            }
             Compression::Gzip => Self::Gzip(MultiGzDecoder::new(compressed)),
         })
     }
@@ -79,7 +84,11 @@ impl<R: Read> Read for Decoder<R> {
             Self::Xz(decoder) => decoder.read(buffer),
             Self::Zstd(decoder) => decoder.read(buffer),
             Self::Bzip2(decoder) => decoder.read(buffer),
-            Self::Brotli(decoder) => decoder.read(buffer),
+            Self::Brotli(decoder) => match decoder.read(buffer)? {
+                // Of bytes that it has taken and does not need it tells when it is asked again.
+                0 => decoder.read(buffer),
+                read => Ok(read),
+            },
             Self::Gzip(decoder) => decoder.read(buffer),
         }
     }
