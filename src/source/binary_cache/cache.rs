@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio::sync::OnceCell;
@@ -16,6 +16,9 @@ use crate::secret::Secret;
 
 /// What a cache that says nothing counts as; Nix has the same default.
 const DEFAULT_PRIORITY: u32 = 50;
+
+/// How long a cache that was in trouble is asked after the others.
+const LAST_AFTER_TROUBLE: Duration = Duration::from_secs(60);
 
 /// How a binary cache is reached, and whom it is believed from.
 #[derive(Clone, Debug)]
@@ -65,29 +68,32 @@ impl Cache {
         &self.settings.name
     }
 
-    /// Its priority; the default's where it cannot be told. What is wrong with `nix-cache-info` shows when
-    /// the cache is asked for a path.
-    pub(super) async fn priority(&self, http: &Http) -> u32 {
-        if let Some(priority) = self.settings.priority {
-            return priority;
+    /// Its priority; none while it is in trouble, for it would not say so soon. What else is wrong with
+    /// `nix-cache-info` shows when the cache is asked for a path.
+    pub(super) async fn priority(&self, http: &Http) -> Option<u32> {
+        if self.in_trouble() {
+            return None;
         }
-        match self.own_priority(http).await {
-            Ok(priority) => priority,
-            Err(fault) => {
+        if self.settings.priority.is_some() {
+            return self.settings.priority;
+        }
+        let asked = self.priority.get_or_try_init(async || {
+            // Whoever waited here for another one's answer need not wait for the same again.
+            if self.in_trouble() {
+                return Err(());
+            }
+            let said = self.info(http).await.map_err(|fault| {
                 if fault.may_recover() {
                     self.had_trouble();
                 }
-                DEFAULT_PRIORITY
-            }
+            })?;
+            Ok(said.priority.unwrap_or(DEFAULT_PRIORITY))
+        });
+        match asked.await {
+            Ok(priority) => Some(*priority),
+            Err(()) if self.in_trouble() => None,
+            Err(()) => Some(DEFAULT_PRIORITY),
         }
-    }
-
-    /// What it says of itself, and that it is a cache of our store: another one would have other paths.
-    async fn own_priority(&self, http: &Http) -> Result<u32, CacheFault> {
-        let asked = self
-            .priority
-            .get_or_try_init(async || Ok(self.info(http).await?.priority.unwrap_or(DEFAULT_PRIORITY)));
-        asked.await.copied()
     }
 
     async fn info(&self, http: &Http) -> Result<CacheInfo, CacheFault> {
@@ -99,7 +105,13 @@ impl Cache {
 
     /// Asks for the narinfo of `path`.
     pub(super) async fn look_up(&self, http: &Http, path: &StorePath) -> Result<Looked, CacheFault> {
-        self.own_priority(http).await?;
+        // A cache of another store would have other paths. All who look up may ask it at once: one after
+        // another they would wait for a cache that hangs as often as there are paths.
+        if !self.priority.initialized() {
+            let priority = self.info(http).await?.priority.unwrap_or(DEFAULT_PRIORITY);
+            // Another one was faster, or is about to be.
+            let _ = self.priority.set(priority);
+        }
         let file = format!("{}.narinfo", path.hash_part());
         let Some(bytes) = self.small_file(http, &file, NarInfo::MAX_BYTES).await? else {
             return Ok(Looked::Missing);
@@ -171,9 +183,10 @@ impl Cache {
         }
     }
 
-    /// When it last could not be asked.
-    pub(super) fn trouble(&self) -> Option<Instant> {
-        self.trouble.lock().ok().and_then(|trouble| *trouble)
+    /// Whether it could not be asked a short while ago.
+    fn in_trouble(&self) -> bool {
+        let trouble = self.trouble.lock().ok().and_then(|trouble| *trouble);
+        trouble.is_some_and(|since| since.elapsed() < LAST_AFTER_TROUBLE)
     }
 
     /// Remembers that it could not be asked just now.

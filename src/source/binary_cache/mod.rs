@@ -20,7 +20,6 @@ mod incoming;
 mod netrc;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::cache::{Cache, Looked};
 pub use self::cache::{CachePlace, CacheSettings};
@@ -30,9 +29,6 @@ pub use self::incoming::Incoming;
 pub use self::netrc::basic_credentials;
 use crate::http::Http;
 use crate::nix::{NarInfo, PathInfo, PublicKey, StorePath};
-
-/// How long a cache that was in trouble is asked after the others.
-const LAST_AFTER_TROUBLE: Duration = Duration::from_secs(60);
 
 /// Which narinfos must be signed by a trusted key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,12 +202,9 @@ impl BinaryCaches {
     async fn in_order(&self) -> Vec<&Cache> {
         let mut ordered = Vec::with_capacity(self.caches.len());
         for (index, cache) in self.caches.iter().enumerate() {
-            let trouble = || cache.trouble().is_some_and(|since| since.elapsed() < LAST_AFTER_TROUBLE);
-            // A cache in trouble would not say its priority soon.
-            let priority = if trouble() { u32::MAX } else { cache.priority(&self.http).await };
-            ordered.push((trouble(), priority, index, cache));
+            ordered.push((cache.priority(&self.http).await, index, cache));
         }
-        ordered.sort_by_key(|(trouble, priority, index, _)| (*trouble, *priority, *index));
-        ordered.into_iter().map(|(_, _, _, cache)| cache).collect()
+        ordered.sort_by_key(|(priority, index, _)| (priority.is_none(), *priority, *index));
+        ordered.into_iter().map(|(_, _, cache)| cache).collect()
     }
 }
