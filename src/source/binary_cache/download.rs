@@ -48,7 +48,7 @@ pub(super) fn start(http: Arc<Http>, request: Request) -> CompressedNar {
         let mut transfer = Transfer {
             http: &http,
             request: &request,
-            sink: sender,
+            sink: sender.clone(),
             room: Arc::new(Semaphore::new(READ_AHEAD)),
             offset: 0,
             etag: None,

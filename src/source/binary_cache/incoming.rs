@@ -20,17 +20,26 @@ pub struct Incoming {
     caches: Arc<BinaryCaches>,
     info: PathInfo,
     runtime: Handle,
-    opened: JoinHandle<Result<Opened, BinaryCacheError>>,
+    opening: Opening,
+}
+
+/// The task that looks for the path; it ends when nobody waits for it any more.
+struct Opening(JoinHandle<Result<Opened, BinaryCacheError>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Incoming {
     pub(super) fn begin(caches: Arc<BinaryCaches>, info: PathInfo) -> Self {
         let runtime = Handle::current();
-        let opened = runtime.spawn({
+        let opening = runtime.spawn({
             let (caches, info) = (Arc::clone(&caches), info.clone());
             async move { caches.open(&info, &[]).await }
         });
-        Self { caches, info, runtime, opened }
+        Self { caches, info, runtime, opening: Opening(opening) }
     }
 
     /// Calls `visit` for every entry, in order, and then says whether they were those of the path.
@@ -38,8 +47,8 @@ impl Incoming {
     /// It waits for bytes, so it is for threads that may block. A cache that fails on the way gives way to
     /// the next one that has the path; the entries go on where they were.
     pub fn read(self, visit: impl FnMut(Entry<'_>) -> io::Result<()>) -> Result<(), ReadError> {
-        let Self { caches, info, runtime, opened } = self;
-        let opened = runtime.block_on(opened).unwrap_or_else(|_| {
+        let Self { caches, info, runtime, mut opening } = self;
+        let opened = runtime.block_on(&mut opening.0).unwrap_or_else(|_| {
             let cache = "the binary caches".to_owned();
             Err(BinaryCacheError::Fault { path: info.path.clone(), cache, fault: Box::new(CacheFault::Gone) })
         })?;
