@@ -15,6 +15,10 @@ use crate::nix::tree::Entry;
 use crate::nix::{FileHash, NarInfo, PathInfo};
 use crate::source::ReadError;
 
+/// What a file may have beyond twice the bytes of its NAR, where the narinfo does not say how long it is.
+/// Compressing makes nothing that much larger, but padding and empty frames can go on without end.
+const SPARE: u64 = 1 << 20;
+
 /// A store path that has begun to arrive. When it is dropped, the download ends.
 pub struct Incoming {
     caches: Arc<BinaryCaches>,
@@ -186,7 +190,13 @@ struct Source {
 impl Source {
     fn new(opened: Opened, info: &PathInfo) -> Result<Self, BinaryCacheError> {
         let Opened { cache, narinfo, nar } = opened;
-        let compressed = CompressedFile { nar, size: 0, announced: narinfo.file_size, sha256: Sha256::new() };
+        let compressed = CompressedFile {
+            nar,
+            size: 0,
+            announced: narinfo.file_size,
+            nar_size: info.nar_size,
+            sha256: Sha256::new(),
+        };
         match Decoder::new(narinfo.compression, compressed) {
             Ok(decoder) => Ok(Self { cache, narinfo, decoder }),
             Err(source) => {
@@ -208,20 +218,29 @@ impl Source {
     }
 }
 
-/// The compressed file; hashed, counted, and not longer than it says.
+/// The compressed file; hashed, counted, and not longer than it can be.
 struct CompressedFile {
     nar: CompressedNar,
     size: u64,
     announced: Option<u64>,
+    nar_size: u64,
     sha256: Sha256,
 }
 
 impl CompressedFile {
+    /// How many bytes it may have.
+    fn most(&self) -> u64 {
+        self.announced.unwrap_or(self.nar_size.saturating_mul(2).saturating_add(SPARE))
+    }
+
     /// What an error in reading it, or what it holds, means.
     fn fault(&mut self, error: io::Error, file: &str) -> CacheFault {
         let file = file.to_owned();
-        if let Some(announced) = self.announced.filter(|announced| self.size > *announced) {
-            return CacheFault::FileSize { file, found: self.size, announced };
+        if self.size > self.most() {
+            return match self.announced {
+                Some(announced) => CacheFault::FileSize { file, found: self.size, announced },
+                None => CacheFault::TooLarge { file, announced: self.nar_size },
+            };
         }
         match &mut self.nar {
             CompressedNar::Download(download) => match download.fault.take() {
@@ -238,9 +257,6 @@ impl Read for CompressedFile {
         let read = self.nar.read(buffer)?;
         self.size += read as u64;
         self.sha256.update(&buffer[..read]);
-        match self.announced {
-            Some(announced) if self.size > announced => Err(io::ErrorKind::FileTooLarge.into()),
-            Some(_) | None => Ok(read),
-        }
+        if self.size > self.most() { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(read) }
     }
 }
