@@ -424,7 +424,7 @@ fn a_server_that_refuses_is_quoted_with_its_status() {
 
         let fault = fault(read_from(&item, &server), &item, "server");
 
-        let CacheFault::Refused { file: refused, status: found } = &fault else { panic!("{fault:?}") };
+        let CacheFault::Refused { file: refused, status: found, .. } = &fault else { panic!("{fault:?}") };
         assert_eq!(*found, StatusCode::from_u16(status).unwrap());
         assert!(refused.starts_with(&server.url()) && refused.ends_with(file), "{refused}");
     }

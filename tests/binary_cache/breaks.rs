@@ -198,7 +198,7 @@ fn a_cache_that_stays_away_is_named_where_there_is_no_other() {
 
             let fault = fault(read(&item, &caches(settings)), &item, "server");
 
-            let CacheFault::Refused { status: found, file } = &fault else { panic!("{fault:?}") };
+            let CacheFault::Refused { status: found, file, .. } = &fault else { panic!("{fault:?}") };
             assert_eq!((*found, file), (status, &format!("{}{}", server.url(), item.url)));
         }
     }

@@ -44,7 +44,6 @@ struct Piece {
 pub(super) fn start(http: Arc<Http>, request: Request) -> CompressedNar {
     let (sender, pieces) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        let reader = sender.clone();
         let mut transfer = Transfer {
             http: &http,
             request: &request,
@@ -54,11 +53,13 @@ pub(super) fn start(http: Arc<Http>, request: Request) -> CompressedNar {
             etag: None,
         };
         tokio::select! {
-            done = transfer.run() => if let Err(fault) = done {
-                // A reader that is gone does not want to know.
-                let _ = reader.send(Err(fault));
-            },
-            () = reader.closed() => {}
+            // Whatever it is waiting for, a reader that is gone does not want it.
+            () = sender.closed() => {}
+            ended = transfer.run() => {
+                if let Err(fault) = ended {
+                    let _ = sender.send(Err(fault));
+                }
+            }
         }
     });
     CompressedNar::Download(Download { pieces, current: None, fault: None })
