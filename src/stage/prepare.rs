@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::process::Stdio;
+use std::time::Duration;
 
 use super::log::Log;
 use super::{Driver, JobFolders};
@@ -12,6 +13,9 @@ use crate::admin::Isolation;
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::sandbox::Sandbox;
+
+/// For how long the registry is asked again: the runner repeats the stage itself.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Checks the payload, the sandbox and, for an image job, that a token for the registry can be had.
 pub async fn prepare(driver: &Driver<'_>, log: &Log) -> Result<(), Failure> {
@@ -40,7 +44,7 @@ pub async fn prepare(driver: &Driver<'_>, log: &Log) -> Result<(), Failure> {
 
 /// Asks for reading only: GitLab creates a repository's record when it grants pushing to it.
 async fn check_registry(driver: &Driver<'_>, job: &Job) -> Result<(), Failure> {
-    let registry = driver.job_registry(job)?;
+    let registry = driver.job_registry(job, driver.config.limits.patience.min(PATIENCE))?;
     Ok(registry.check_pull(&job.own_repository()?).await?)
 }
 

@@ -35,7 +35,7 @@ pub async fn run(driver: &Driver<'_>, script: &Path, stage: &str, log: &Log) -> 
     let request = if builds_image(stage) { job.image_request()? } else { None };
     let image = match request {
         Some(request) => {
-            let registry = Arc::new(driver.job_registry(&job)?);
+            let registry = Arc::new(driver.job_registry(&job, driver.config.limits.patience)?);
             Some(ImageJob {
                 driver,
                 job: &job,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -60,11 +61,13 @@ impl Driver<'_> {
     }
 
     /// The registry of the job's GitLab, entered with the job's own credentials.
-    pub(super) fn job_registry(&self, job: &Job) -> Result<Registry, Failure> {
+    ///
+    /// `patience` bounds how long it is asked again when it may recover.
+    pub(super) fn job_registry(&self, job: &Job, patience: Duration) -> Result<Registry, Failure> {
         let registry = job.registry()?;
         let credentials =
             Credentials::Password { user: registry.user.clone(), password: registry.password.clone() };
-        self.registry(&registry.host, credentials, Some(&job.gitlab_host))
+        self.registry_with(&registry.host, credentials, Some(&job.gitlab_host), patience)
     }
 
     /// The registry at `host`; `token_host` may give out its tokens, beside those that the admin names.
@@ -74,10 +77,20 @@ impl Driver<'_> {
         credentials: Credentials,
         token_host: Option<&str>,
     ) -> Result<Registry, Failure> {
+        self.registry_with(host, credentials, token_host, self.config.limits.patience)
+    }
+
+    fn registry_with(
+        &self,
+        host: &str,
+        credentials: Credentials,
+        token_host: Option<&str>,
+        patience: Duration,
+    ) -> Result<Registry, Failure> {
         let config = self.config.registries.get(host);
         let mut token_hosts = config.map(|config| config.token_hosts.clone()).unwrap_or_default();
         token_hosts.extend(token_host.map(str::to_owned));
-        Ok(Registry::new(Arc::new(self.http()?), host, credentials, token_hosts))
+        Ok(Registry::new(Arc::new(self.http(patience)?), host, credentials, token_hosts))
     }
 
     /// The binary caches of the admin, and those that `spec` adds of what the admin allows.
@@ -116,7 +129,7 @@ impl Driver<'_> {
                 settings.push(cache_settings(url, config)?);
             }
         }
-        let http = Arc::new(self.http()?);
+        let http = Arc::new(self.http(self.config.limits.patience)?);
         Ok(Arc::new(BinaryCaches::new(http, settings, self.config.require_signatures)))
     }
 
@@ -126,7 +139,7 @@ impl Driver<'_> {
         Effort { threads: limits.threads, uploads: limits.uploads, chunk: limits.chunk }
     }
 
-    fn http(&self) -> Result<Http, Failure> {
+    fn http(&self, patience: Duration) -> Result<Http, Failure> {
         let variable = |names: [&str; 2]| {
             let value = names.iter().find_map(|name| self.host.get(OsStr::new(name)));
             value.map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
@@ -136,7 +149,7 @@ impl Driver<'_> {
             ca_files: ca_files(self.config)?,
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]),
-            patience: Patience { budget: self.config.limits.patience, ..Patience::default() },
+            patience: Patience { budget: patience, ..Patience::default() },
             notice: self.notice.clone(),
             now: self.now,
             ..HttpSettings::default()

@@ -77,6 +77,7 @@ impl TestJob {
             "state_dir": place("state"),
             "registries": { &host: { "plain_http": true } },
             "nix": { "store": "local", "options": { "substitute": "false" } },
+            "limits": { "patience": 2 },
         });
         let no_driver = Driver {
             program: PathBuf::new(),
