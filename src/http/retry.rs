@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{HeaderName, RETRY_AFTER};
 
 use super::{Http, HttpError, Request, Response, authority};
+
+/// Seconds since 1970 (GitLab, "User and IP rate limits").
+const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// How patient the client is with servers that may recover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +129,16 @@ impl HttpError {
 }
 
 impl Response {
-    /// How long the server wants to be left alone, if it says so (RFC 9110 §10.2.3).
+    /// How long the server wants to be left alone, if it says so: with `Retry-After` (RFC 9110 §10.2.3), or, as
+    /// GitLab does when there were too many requests, with the time at which it counts anew.
     pub fn retry_after(&self) -> Option<Duration> {
-        parse_retry_after(self.header(RETRY_AFTER)?.trim(), self.received)
+        if let Some(text) = self.header(RETRY_AFTER) {
+            return parse_retry_after(text.trim(), self.received);
+        }
+        if self.status() != StatusCode::TOO_MANY_REQUESTS {
+            return None;
+        }
+        parse_rate_limit_reset(self.header(RATE_LIMIT_RESET)?.trim(), self.received)
     }
 }
 
@@ -139,6 +149,12 @@ fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     }
     let date = DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+}
+
+/// Seconds since 1970.
+fn parse_rate_limit_reset(text: &str, now: Timestamp) -> Option<Duration> {
+    let at = Timestamp::from_second(text.parse().ok()?).ok()?;
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -158,6 +174,16 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_retry_after(text, now), expected.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    /// The example of GitLab's documentation, a minute before.
+    #[test]
+    fn a_server_that_counts_requests_says_when_it_counts_anew() {
+        let now: Timestamp = "2021-01-05T10:59:00Z".parse().unwrap();
+        for (text, expected) in [("1609844400", Some(60)), ("1609844000", Some(0)), ("60s", None), ("", None)]
+        {
+            assert_eq!(parse_rate_limit_reset(text, now), expected.map(Duration::from_secs), "{text:?}");
         }
     }
 
