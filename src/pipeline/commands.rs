@@ -13,13 +13,10 @@ use std::process::{ExitStatus, Stdio};
 
 use super::event::Quota;
 use super::packages::Packages;
-use super::{Build, BuildError};
+use super::{Build, BuildError, scratch_store};
 use crate::nix::{STORE_DIR, StorePath};
 use crate::sandbox::{Sandbox, View, read_end};
 use crate::spec::{BASH, COREUTILS};
-
-/// The folder of a store for commands, in the scratch folder.
-pub(super) const STORE: &str = "store";
 
 /// The tree's folder in the folder that the commands see as `/tmp`.
 pub(super) const TREE: &str = "image";
@@ -122,7 +119,7 @@ pub(super) async fn run(
 fn placed(build: &Build<'_>, packages: &Packages) -> Vec<(PathBuf, PathBuf)> {
     let place = |path: &StorePath| Some((packages.store.on_disk(path)?.clone(), path.to_path_buf()));
     let placed: Vec<(PathBuf, PathBuf)> = packages.tools.paths().filter_map(place).collect();
-    let scratch = build.scratch.join(STORE);
+    let scratch = build.scratch.join(scratch_store::FOLDER);
     // A store of their own shows as a whole.
     if !placed.is_empty() && placed.iter().all(|(on_disk, _)| on_disk.starts_with(&scratch)) {
         return vec![(scratch, STORE_DIR.into())];

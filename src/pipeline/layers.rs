@@ -1,25 +1,20 @@
-//! Makes the layers of an image while sending them, several at a time.
+//! Publishes an image: its layers, then what names them.
 //!
-//! A layer has a thread that reads the store and writes tar; the threads that compress are shared by
-//! all layers. What comes out goes to the destination in chunks as the thread makes them, and the
-//! thread waits when the destination is slower, so memory is bounded by chunks and streams.
+//! Layers are made while they are sent, the largest first. The last one of the image may have to wait for
+//! others, whose files it links to.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-
 use super::event::Quota;
-use super::listing::{Listing, Listings};
+use super::listing::Listings;
+use super::workshop::{Made, Work, Workshop};
 use super::{BuildError, Effort, Event, Prepared, root};
-use crate::layer::{LayerDigests, LayerWriter, Level, RootTree, StoreLayer, Workers};
 use crate::nix::StorePath;
 use crate::oci::{Descriptor, Digest, Image, ImageLayer, ImageSource, Tag, media_type};
-use crate::publish::{Blob, BlobWriter, Destination, PublishError, Stored};
-use crate::source::StorePaths;
+use crate::publish::Destination;
 
 /// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
 const QUIET: Duration = Duration::from_secs(10);
@@ -56,44 +51,6 @@ enum Material<'a> {
     Root,
 }
 
-/// What it takes to make a layer.
-enum Work {
-    Paths {
-        store: StorePaths,
-        paths: Vec<StorePath>,
-        /// Those of whose trees the names are wanted.
-        listed: BTreeSet<StorePath>,
-    },
-    Root(Arc<RootTree>),
-}
-
-/// A layer that is where it was to go.
-struct Made {
-    number: usize,
-    stored: Stored,
-    digests: LayerDigests,
-    listings: Listings,
-}
-
-/// Layers under way to one destination.
-struct Workshop<'a> {
-    destination: &'a Destination,
-    effort: Effort,
-    level: Level,
-    workers: Workers,
-    /// For layers that are being made, and for large ones until they have arrived.
-    slots: Arc<Semaphore>,
-    /// For all that are under way.
-    places: Arc<Semaphore>,
-    under_way: JoinSet<Result<Made, BuildError>>,
-}
-
-/// How many layers are under way at a time, small ones being no more than requests that wait for answers.
-const UNDER_WAY: usize = 16;
-
-/// A layer of at most so many bytes is small: it waits to be sent in memory that large ones need besides.
-const SMALL: u64 = 2 << 20;
-
 pub(super) async fn publish(
     prepared: &Prepared<'_>,
     destination: &Destination,
@@ -104,15 +61,7 @@ pub(super) async fn publish(
     let store_layers = prepared.plan.layers();
     let materials: Vec<Material<'_>> =
         store_layers.iter().map(|paths| Material::Paths(paths)).chain([Material::Root]).collect();
-    let mut workshop = Workshop {
-        destination,
-        effort,
-        level: prepared.level,
-        workers: Workers::new(effort.threads.get()),
-        slots: Arc::new(Semaphore::new(effort.uploads.get())),
-        places: Arc::new(Semaphore::new(UNDER_WAY.max(effort.uploads.get()))),
-        under_way: JoinSet::new(),
-    };
+    let mut workshop = Workshop::new(destination, prepared.level, effort);
     let mut unlisted = BTreeSet::new();
     match prepared.root.get() {
         Some(root) => workshop.start(materials.len(), Work::Root(Arc::clone(root))),
@@ -130,15 +79,14 @@ pub(super) async fn publish(
     patience.reset();
     loop {
         let made = tokio::select! {
-            made = workshop.under_way.join_next() => made,
+            made = workshop.next() => made?,
             _ = patience.tick() => {
                 on_event(Event::UnderWay { done: layers.len(), layers: materials.len() });
                 continue;
             }
         };
-        let Some(made) = made else { break };
+        let Some(mut made) = made else { break };
         patience.reset();
-        let mut made = made.map_err(|_| BuildError::Thread)??;
         on_event(Event::Layer(made.report(&materials)));
         listings.append(&mut made.listings);
         layers.push(made);
@@ -160,23 +108,11 @@ pub(super) async fn publish(
         annotations: prepared.annotations.clone(),
     });
     let published = match destination.put_image(&image, tags).await {
-        // A cleanup of the registry may have taken what was there when the push began.
         Err(error) if error.misses_a_blob() => {
-            for (made, material) in layers.iter().zip(&materials) {
-                if !destination.has_blob(&made.stored.digest).await? {
-                    let work = match material {
-                        Material::Root => prepared.root.get().map(|root| Work::Root(Arc::clone(root))),
-                        Material::Paths(paths) => Some(Work::Paths {
-                            store: prepared.packages.store.clone(),
-                            paths: paths.to_vec(),
-                            listed: BTreeSet::new(),
-                        }),
-                    };
-                    workshop.start(made.number, work.ok_or(BuildError::Thread)?);
-                }
-            }
-            while let Some(made) = workshop.under_way.join_next().await {
-                on_event(Event::Layer(made.map_err(|_| BuildError::Thread)??.report(&materials)));
+            let again = lost(prepared, &materials, &layers, destination).await?;
+            again.into_iter().for_each(|(number, work)| workshop.start(number, work));
+            while let Some(made) = workshop.next().await? {
+                on_event(Event::Layer(made.report(&materials)));
             }
             destination.put_image(&image, tags).await?
         }
@@ -189,19 +125,31 @@ pub(super) async fn publish(
     })
 }
 
-impl Workshop<'_> {
-    /// Starts to make the layer of this number as soon as there is room.
-    fn start(&mut self, number: usize, work: Work) {
-        let (workers, slots, places) =
-            (self.workers.clone(), Arc::clone(&self.slots), Arc::clone(&self.places));
-        let (destination, level, chunk) = (self.destination.clone(), self.level, self.effort.chunk);
-        self.under_way.spawn(async move {
-            let _place = places.acquire_owned().await.map_err(|_| BuildError::Thread)?;
-            let slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
-            let (stored, (digests, listings)) = send(&destination, work, level, workers, chunk, slot).await?;
-            Ok(Made { number, stored, digests, listings })
-        });
+/// What it takes to make the layers again that are no longer there: a cleanup of the registry may have taken
+/// what was there when the push began.
+async fn lost(
+    prepared: &Prepared<'_>,
+    materials: &[Material<'_>],
+    layers: &[Made],
+    destination: &Destination,
+) -> Result<Vec<(usize, Work)>, BuildError> {
+    let mut lost = Vec::new();
+    for (made, material) in layers.iter().zip(materials) {
+        if destination.has_blob(&made.stored.digest).await? {
+            continue;
+        }
+        let work = match (material, prepared.root.get()) {
+            (Material::Paths(paths), _) => Work::Paths {
+                store: prepared.packages.store.clone(),
+                paths: paths.to_vec(),
+                listed: BTreeSet::new(),
+            },
+            (Material::Root, Some(root)) => Work::Root(Arc::clone(root)),
+            (Material::Root, None) => return Err(BuildError::Thread),
+        };
+        lost.push((made.number, work));
     }
+    Ok(lost)
 }
 
 /// The store layers, those first that will take longest.
@@ -211,79 +159,6 @@ fn largest_first(prepared: &Prepared<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..layers.len()).collect();
     order.sort_by_key(|index| Reverse(layers[*index].iter().map(size).sum::<u64>()));
     order
-}
-
-/// Makes one layer on a thread of its own and sends it from here.
-async fn send(
-    destination: &Destination,
-    work: Work,
-    level: Level,
-    workers: Workers,
-    chunk: usize,
-    slot: OwnedSemaphorePermit,
-) -> Result<(Stored, (LayerDigests, Listings)), BuildError> {
-    let work = Arc::new(work);
-    let slot = Arc::new(Mutex::new(Some(slot)));
-    // The newest producer is the one whose bytes arrive.
-    let producer = Mutex::new(None);
-    let make = || {
-        let (writer, blob) = Blob::channel(chunk);
-        let (work, workers, slot) = (Arc::clone(&work), workers.clone(), Arc::clone(&slot));
-        let started = tokio::task::spawn_blocking(move || {
-            let produced = produce(&work, level, &workers, writer)?;
-            if produced.0.size <= SMALL
-                && let Ok(mut slot) = slot.lock()
-            {
-                drop(slot.take());
-            }
-            Ok(produced)
-        });
-        if let Ok(mut producer) = producer.lock() {
-            *producer = Some(started);
-        }
-        blob
-    };
-    let stored = destination.put_blob(&make).await;
-    let producer = producer.into_inner().ok().flatten().ok_or(BuildError::Thread)?;
-    let produced = producer.await.map_err(|_| BuildError::Thread)?;
-    match (stored, produced) {
-        (Ok(stored), Ok(produced)) => Ok((stored, produced)),
-        // Whichever failed first is the reason; the other only saw its partner go.
-        (Err(PublishError::ProducerGone) | Ok(_), Err(error)) => Err(error),
-        (Err(error), _) => Err(error.into()),
-    }
-}
-
-fn produce(
-    work: &Work,
-    level: Level,
-    workers: &Workers,
-    writer: BlobWriter,
-) -> Result<(LayerDigests, Listings), BuildError> {
-    let broken = |source| BuildError::Layer { source };
-    let layer = LayerWriter::new(writer, level, workers);
-    let mut listings = Listings::new();
-    let layer = match work {
-        Work::Root(root) => root.write(layer).map_err(broken)?,
-        Work::Paths { store, paths, listed } => {
-            let mut store_layer = StoreLayer::new(layer).map_err(broken)?;
-            for tree in store.upcoming(paths) {
-                let path = tree.path();
-                let mut listing = listed.contains(path).then(Listing::default);
-                tree.read(|entry| {
-                    if let Some(listing) = &mut listing {
-                        listing.note(&entry);
-                    }
-                    store_layer.append(path, entry)
-                })?;
-                listings.extend(listing.map(|listing| (path.clone(), listing)));
-            }
-            store_layer.finish().map_err(broken)?
-        }
-    };
-    let (writer, digests) = layer.finish().map_err(broken)?;
-    writer.finish(digests.digest).map_err(broken)?;
-    Ok((digests, listings))
 }
 
 impl Made {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use super::event::Quota;
 use super::packages::Packages;
-use super::root::blocking;
 use super::scratch_store::{self, FillError};
-use super::{Build, BuildError, commands, files};
+use super::{Build, BuildError, blocking, files};
 use crate::folder::{Folder, FolderError};
 use crate::lock::{Lock, LockError, Outdated, Resolved};
 use crate::nix::{Closure, NarHash, PathInfo, StorePath, System};
@@ -86,7 +85,7 @@ pub(super) async fn find(build: &Build<'_>, lock: &Lock, quota: &Quota<'_>) -> R
     let mut store = StorePaths::new(all, on_disk.clone(), caches.clone());
     if spec.has_commands() && !missing.is_empty() {
         check_sandbox(build).await?;
-        let folder = build.scratch.join(commands::STORE);
+        let folder = build.scratch.join(scratch_store::FOLDER);
         let (place, from) = (folder.clone(), store.clone());
         let filled = blocking(move || scratch_store::fill(&place, &from, &missing)).await?;
         let mut on_disk = on_disk;

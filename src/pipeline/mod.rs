@@ -6,6 +6,7 @@
 //! happens through [`Event`]s; nothing here prints.
 
 mod commands;
+mod error;
 mod event;
 mod files;
 mod layers;
@@ -15,17 +16,18 @@ mod locking;
 mod packages;
 mod root;
 mod scratch_store;
+mod workshop;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use self::commands::CommandsFailed;
+pub use self::error::BuildError;
 use self::event::Quota;
 pub use self::event::{Event, Size};
 pub use self::files::CopyError;
@@ -36,14 +38,13 @@ use self::packages::Packages;
 use crate::folder::Folder;
 use crate::layer::{LayerBudget, LayerPlan, Level, RootTree};
 use crate::lock::Lock;
-use crate::nix::{StorePath, System};
+use crate::nix::System;
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Platform, Tag};
-use crate::publish::{Destination, PublishError};
+use crate::publish::Destination;
 use crate::sandbox::Sandbox;
-use crate::source::ReadError;
 use crate::source::binary_cache::BinaryCaches;
-use crate::source::nix::{Nix, NixError};
+use crate::source::nix::Nix;
 use crate::spec::{AttrPath, ImageSpec};
 use crate::yaml::{self, KeyPath};
 
@@ -101,98 +102,6 @@ pub struct Effort {
     pub chunk: usize,
 }
 
-/// Why there is no image, or not where it was to go.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The spec asks for something that cannot be.
-    #[error(transparent)]
-    Spec(yaml::Error),
-    /// Nix did not give the packages.
-    #[error(transparent)]
-    Nix(#[from] NixError),
-    /// The spec's commands failed.
-    #[error("`extraCommands` failed")]
-    Commands(#[source] CommandsFailed),
-    /// The spec's commands could not be started.
-    #[error("`extraCommands` cannot be started")]
-    Sandbox(#[source] io::Error),
-    /// There are more store paths than the sandbox of the commands can show.
-    #[error("`extraCommands` would see {paths} store paths, and {most} are possible")]
-    TooManyPaths {
-        /// How many there are.
-        paths: usize,
-        /// How many are possible.
-        most: usize,
-    },
-    /// What the commands left is no tree for an image.
-    #[error("what `extraCommands` left cannot be read")]
-    Left(#[source] io::Error),
-    /// The tree for the commands could not be made.
-    #[error("the tree for `extraCommands` cannot be made in `{folder}`")]
-    Scratch {
-        /// The scratch folder.
-        folder: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A store path could not be read, or not be had.
-    #[error(transparent)]
-    Read(ReadError),
-    /// The lock is not that of the spec.
-    #[error(transparent)]
-    Lock(OutdatedLock),
-    /// A name that is to be updated is none of the spec's.
-    #[error("`{0}` is not in the spec")]
-    NotOfSpec(String),
-    /// Nobody can say what a path is made of.
-    #[error(
-        "`{path}` is neither in the store of this host nor in a binary cache, and only a machine of {system} can build it"
-    )]
-    Nowhere {
-        /// The path.
-        path: StorePath,
-        /// What it is for.
-        system: System,
-    },
-    /// There is neither a lock nor Nix.
-    #[error("there is neither a lock for this spec nor Nix on this host")]
-    NoNix,
-    /// Commands need a store that is not the host's, and the host's programs run without a sandbox.
-    #[error(
-        "`extraCommands` cannot run: their store paths are not in the store of this host, and there is no sandbox to show them in"
-    )]
-    NoSandbox,
-    /// The same, since the sandbox does not start.
-    #[error("`extraCommands` cannot run: this host lets no sandbox start")]
-    NoNamespaces(#[source] io::Error),
-    /// A folder of the project cannot be read.
-    #[error("the package set cannot be read")]
-    Project(#[source] CopyError),
-    /// A layer could not be written.
-    #[error("a layer cannot be written")]
-    Layer {
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The image did not reach its destination.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// A part of our own program broke.
-    #[error("the thread that made a layer ended early")]
-    Thread,
-}
-
-impl From<ReadError> for BuildError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Visit(source) => Self::Layer { source },
-            error => Self::Read(error),
-        }
-    }
-}
-
 impl Build<'_> {
     /// Finds everything that the image needs, and has it built or fetched where it must be on disk.
     pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Prepared<'_>, BuildError> {
@@ -200,11 +109,14 @@ impl Build<'_> {
         check_variables(self.spec, self.variable).map_err(BuildError::Spec)?;
         root::check_copies(self)?;
         let quota = Quota::new(on_event);
-        let packages = Packages::find(self, &quota).await?;
+        let packages = match self.lock {
+            Some(lock) => locked::find(self, lock, &quota).await?,
+            None => Packages::realise(self, &quota).await?,
+        };
         let root = OnceLock::new();
         if packages.contents.iter().all(|path| packages.store.on_disk(path).is_some()) {
             let (store, contents) = (packages.store.clone(), packages.contents.clone());
-            let listings = root::blocking(move || listing::on_disk(&store, &contents)).await??;
+            let listings = blocking(move || listing::on_disk(&store, &contents)).await??;
             let _ = root.set(Arc::new(root::assemble(self, &packages, &listings, &quota).await?));
         }
         let budget = LayerBudget::new(usize::from(self.spec.max_layers)).unwrap_or_default();
@@ -261,6 +173,11 @@ impl Prepared<'_> {
     ) -> Result<Published, BuildError> {
         layers::publish(self, destination, tags, effort, on_event).await
     }
+}
+
+/// Does work on files on a thread of its own, so that whoever waits can still be told to stop.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BuildError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| BuildError::Thread)
 }
 
 /// Checks that the labels and annotations of `spec` name no variable that is not set.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::event::Quota;
-use super::{Build, BuildError, locked};
+use super::{Build, BuildError};
 use crate::folder::Folder;
 use crate::nix::{Closure, StorePath, System};
 use crate::source::StorePaths;
@@ -27,16 +27,8 @@ pub(super) struct Packages {
 }
 
 impl Packages {
-    /// Finds everything that the spec names: where the lock says, else where Nix does.
-    pub(super) async fn find(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
-        match build.lock {
-            Some(lock) => locked::find(build, lock, quota).await,
-            None => Self::realise(build, quota).await,
-        }
-    }
-
     /// Has Nix find, build or download everything that the spec names.
-    async fn realise(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
+    pub(super) async fn realise(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
         let spec = build.spec;
         let nix = build.nix.ok_or(BuildError::NoNix)?;
         check_folders(spec, build.project).map_err(BuildError::Spec)?;

@@ -6,7 +6,7 @@
 use super::event::Quota;
 use super::listing::Listings;
 use super::packages::Packages;
-use super::{Build, BuildError, commands, files};
+use super::{Build, BuildError, blocking, commands, files};
 use crate::folder;
 use crate::layer::{Contents, RootKind, RootNode, RootTree, TreeError};
 use crate::nix::StorePath;
@@ -41,13 +41,6 @@ pub(super) async fn assemble(
         add_preset(&mut tree, *preset, packages).map_err(|error| spec_error("presets", error))?;
     }
     Ok(tree)
-}
-
-/// Does work on files on a thread of its own, so that whoever waits can still be told to stop.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, BuildError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| BuildError::Thread)
 }
 
 /// The trees of `contents`, merged as `symlinkJoin` merges them.

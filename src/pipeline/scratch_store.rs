@@ -19,6 +19,9 @@ use crate::nix::StorePath;
 use crate::nix::tree::{Entry, Node};
 use crate::source::{ReadError, StorePaths};
 
+/// Its name in the scratch folder.
+pub(super) const FOLDER: &str = "store";
+
 /// Why the store could not be filled.
 pub(super) enum FillError {
     Read(ReadError),

@@ -1,0 +1,103 @@
+//! Why there is no image.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{CommandsFailed, CopyError, OutdatedLock};
+use crate::nix::{StorePath, System};
+use crate::publish::PublishError;
+use crate::source::ReadError;
+use crate::source::nix::NixError;
+use crate::yaml;
+
+/// Why there is no image, or not where it was to go.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The spec asks for something that cannot be.
+    #[error(transparent)]
+    Spec(yaml::Error),
+    /// Nix did not give the packages.
+    #[error(transparent)]
+    Nix(#[from] NixError),
+    /// The spec's commands failed.
+    #[error("`extraCommands` failed")]
+    Commands(#[source] CommandsFailed),
+    /// The spec's commands could not be started.
+    #[error("`extraCommands` cannot be started")]
+    Sandbox(#[source] io::Error),
+    /// There are more store paths than the sandbox of the commands can show.
+    #[error("`extraCommands` would see {paths} store paths, and {most} are possible")]
+    TooManyPaths {
+        /// How many there are.
+        paths: usize,
+        /// How many are possible.
+        most: usize,
+    },
+    /// What the commands left is no tree for an image.
+    #[error("what `extraCommands` left cannot be read")]
+    Left(#[source] io::Error),
+    /// The tree for the commands could not be made.
+    #[error("the tree for `extraCommands` cannot be made in `{folder}`")]
+    Scratch {
+        /// The scratch folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A store path could not be read, or not be had.
+    #[error(transparent)]
+    Read(ReadError),
+    /// The lock is not that of the spec.
+    #[error(transparent)]
+    Lock(OutdatedLock),
+    /// A name that is to be updated is none of the spec's.
+    #[error("`{0}` is not in the spec")]
+    NotOfSpec(String),
+    /// Nobody can say what a path is made of.
+    #[error(
+        "`{path}` is neither in the store of this host nor in a binary cache, and only a machine of {system} can build it"
+    )]
+    Nowhere {
+        /// The path.
+        path: StorePath,
+        /// What it is for.
+        system: System,
+    },
+    /// There is neither a lock nor Nix.
+    #[error("there is neither a lock for this spec nor Nix on this host")]
+    NoNix,
+    /// Commands need a store that is not the host's, and the host's programs run without a sandbox.
+    #[error(
+        "`extraCommands` cannot run: their store paths are not in the store of this host, and there is no sandbox to show them in"
+    )]
+    NoSandbox,
+    /// The same, since the sandbox does not start.
+    #[error("`extraCommands` cannot run: this host lets no sandbox start")]
+    NoNamespaces(#[source] io::Error),
+    /// A folder of the project cannot be read.
+    #[error("the package set cannot be read")]
+    Project(#[source] CopyError),
+    /// A layer could not be written.
+    #[error("a layer cannot be written")]
+    Layer {
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The image did not reach its destination.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A part of our own program broke.
+    #[error("the thread that made a layer ended early")]
+    Thread,
+}
+
+impl From<ReadError> for BuildError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Visit(source) => Self::Layer { source },
+            error => Self::Read(error),
+        }
+    }
+}

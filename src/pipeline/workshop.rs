@@ -1,0 +1,165 @@
+//! Where layers are made while they are sent, several at a time.
+//!
+//! A layer has a thread that reads the store and writes tar; the threads that compress are shared by
+//! all layers. What comes out goes to the destination in chunks as the thread makes them, and the
+//! thread waits when the destination is slower, so memory is bounded by chunks and streams.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::listing::{Listing, Listings};
+use super::{BuildError, Effort};
+use crate::layer::{LayerDigests, LayerWriter, Level, RootTree, StoreLayer, Workers};
+use crate::nix::StorePath;
+use crate::publish::{Blob, BlobWriter, Destination, PublishError, Stored};
+use crate::source::StorePaths;
+
+/// How many layers are under way at a time, small ones being no more than requests that wait for answers.
+const UNDER_WAY: usize = 16;
+
+/// A layer of at most so many bytes is small: it waits to be sent in memory that large ones need besides.
+const SMALL: u64 = 2 << 20;
+
+/// Layers under way to one destination.
+pub(super) struct Workshop<'a> {
+    destination: &'a Destination,
+    effort: Effort,
+    level: Level,
+    workers: Workers,
+    /// For layers that are being made, and for large ones until they have arrived.
+    slots: Arc<Semaphore>,
+    /// For all that are under way.
+    places: Arc<Semaphore>,
+    under_way: JoinSet<Result<Made, BuildError>>,
+}
+
+/// What it takes to make a layer.
+pub(super) enum Work {
+    Paths {
+        store: StorePaths,
+        paths: Vec<StorePath>,
+        /// Those of whose trees the names are wanted.
+        listed: BTreeSet<StorePath>,
+    },
+    Root(Arc<RootTree>),
+}
+
+/// A layer that is where it was to go.
+pub(super) struct Made {
+    pub(super) number: usize,
+    pub(super) stored: Stored,
+    pub(super) digests: LayerDigests,
+    pub(super) listings: Listings,
+}
+
+impl<'a> Workshop<'a> {
+    /// A workshop whose layers go to `destination`, compressed at `level`.
+    pub(super) fn new(destination: &'a Destination, level: Level, effort: Effort) -> Self {
+        Self {
+            destination,
+            effort,
+            level,
+            workers: Workers::new(effort.threads.get()),
+            slots: Arc::new(Semaphore::new(effort.uploads.get())),
+            places: Arc::new(Semaphore::new(UNDER_WAY.max(effort.uploads.get()))),
+            under_way: JoinSet::new(),
+        }
+    }
+
+    /// Starts to make the layer of this number as soon as there is room.
+    pub(super) fn start(&mut self, number: usize, work: Work) {
+        let (workers, slots, places) =
+            (self.workers.clone(), Arc::clone(&self.slots), Arc::clone(&self.places));
+        let (destination, level, chunk) = (self.destination.clone(), self.level, self.effort.chunk);
+        self.under_way.spawn(async move {
+            let _place = places.acquire_owned().await.map_err(|_| BuildError::Thread)?;
+            let slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
+            let (stored, (digests, listings)) = send(&destination, work, level, workers, chunk, slot).await?;
+            Ok(Made { number, stored, digests, listings })
+        });
+    }
+
+    /// The next layer that has arrived; none when there are no more under way.
+    pub(super) async fn next(&mut self) -> Result<Option<Made>, BuildError> {
+        match self.under_way.join_next().await {
+            Some(made) => made.map_err(|_| BuildError::Thread)?.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Makes one layer on a thread of its own and sends it from here.
+async fn send(
+    destination: &Destination,
+    work: Work,
+    level: Level,
+    workers: Workers,
+    chunk: usize,
+    slot: OwnedSemaphorePermit,
+) -> Result<(Stored, (LayerDigests, Listings)), BuildError> {
+    let work = Arc::new(work);
+    let slot = Arc::new(Mutex::new(Some(slot)));
+    // The newest producer is the one whose bytes arrive.
+    let producer = Mutex::new(None);
+    let make = || {
+        let (writer, blob) = Blob::channel(chunk);
+        let (work, workers, slot) = (Arc::clone(&work), workers.clone(), Arc::clone(&slot));
+        let started = tokio::task::spawn_blocking(move || {
+            let produced = produce(&work, level, &workers, writer)?;
+            if produced.0.size <= SMALL
+                && let Ok(mut slot) = slot.lock()
+            {
+                drop(slot.take());
+            }
+            Ok(produced)
+        });
+        if let Ok(mut producer) = producer.lock() {
+            *producer = Some(started);
+        }
+        blob
+    };
+    let stored = destination.put_blob(&make).await;
+    let producer = producer.into_inner().ok().flatten().ok_or(BuildError::Thread)?;
+    let produced = producer.await.map_err(|_| BuildError::Thread)?;
+    match (stored, produced) {
+        (Ok(stored), Ok(produced)) => Ok((stored, produced)),
+        // Whichever failed first is the reason; the other only saw its partner go.
+        (Err(PublishError::ProducerGone) | Ok(_), Err(error)) => Err(error),
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+fn produce(
+    work: &Work,
+    level: Level,
+    workers: &Workers,
+    writer: BlobWriter,
+) -> Result<(LayerDigests, Listings), BuildError> {
+    let broken = |source| BuildError::Layer { source };
+    let layer = LayerWriter::new(writer, level, workers);
+    let mut listings = Listings::new();
+    let layer = match work {
+        Work::Root(root) => root.write(layer).map_err(broken)?,
+        Work::Paths { store, paths, listed } => {
+            let mut store_layer = StoreLayer::new(layer).map_err(broken)?;
+            for tree in store.upcoming(paths) {
+                let path = tree.path();
+                let mut listing = listed.contains(path).then(Listing::default);
+                tree.read(|entry| {
+                    if let Some(listing) = &mut listing {
+                        listing.note(&entry);
+                    }
+                    store_layer.append(path, entry)
+                })?;
+                listings.extend(listing.map(|listing| (path.clone(), listing)));
+            }
+            store_layer.finish().map_err(broken)?
+        }
+    };
+    let (writer, digests) = layer.finish().map_err(broken)?;
+    writer.finish(digests.digest).map_err(broken)?;
+    Ok((digests, listings))
+}
