@@ -4,7 +4,7 @@ use std::io;
 
 use super::Failure;
 use crate::folder::FolderError;
-use crate::http::HttpError;
+use crate::http::{CertificateFault, HttpError};
 use crate::job::JobError;
 use crate::lock::LockError;
 use crate::pipeline::{BuildError, LockFileError};
@@ -154,6 +154,10 @@ impl From<BinaryCacheError> for Failure {
                     .fix("list the cache by its `http://` address, if it is meant to be without TLS"),
                 CacheFault::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Self::system(error)
                     .fix("give `caches.URL.netrc_file` or `token_file` credentials that the cache takes"),
+                CacheFault::Http(HttpError::Certificate { fault, .. }) => {
+                    let fix = certificate_fix(*fault, "caches.URL.ca_file");
+                    Self::system(error).fix(fix)
+                }
                 CacheFault::Http(_)
                 | CacheFault::Refused { .. }
                 | CacheFault::File { .. }
@@ -208,11 +212,8 @@ impl From<HttpError> for Failure {
                 let fix = format!("if `{host}` is meant to be without TLS, {}", plain_http(host));
                 Self::system(error).fix(fix)
             }
-            HttpError::Certificate { host, .. } => {
-                let fix = format!(
-                    "give `registries.{host}.ca_file` the certificate of the authority that signed it, in the admin's \
-                     configuration"
-                );
+            HttpError::Certificate { host, fault, .. } => {
+                let fix = certificate_fix(*fault, &format!("registries.{host}.ca_file"));
                 Self::system(error).fix(fix)
             }
             HttpError::NoUrl { .. }
@@ -222,6 +223,27 @@ impl From<HttpError> for Failure {
             | HttpError::Broken { .. }
             | HttpError::TooLong { .. } => Self::system(error),
         }
+    }
+}
+
+/// What mends a server's certificate; `ca_file` is the key under which the admin can name its authority.
+fn certificate_fix(fault: CertificateFault, ca_file: &str) -> String {
+    match fault {
+        CertificateFault::Expired => "renew it, or set the clock of the runner's host".to_owned(),
+        CertificateFault::NotYetValid => "set the clock of the runner's host, or wait".to_owned(),
+        CertificateFault::OtherName => {
+            "use the name that it is for, or let it be made for this one as well".to_owned()
+        }
+        CertificateFault::UnknownIssuer => format!(
+            "give `{ca_file}` the certificate of the authority that signed it, in the admin's configuration"
+        ),
+        CertificateFault::Authority => format!(
+            "let the server use a certificate that the authority signs, and give `{ca_file}` the authority's"
+        ),
+        CertificateFault::Revoked => {
+            "let the server use a new one, and find out why it was revoked".to_owned()
+        }
+        CertificateFault::Other => "let the server use a certificate that other programs accept".to_owned(),
     }
 }
 

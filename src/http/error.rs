@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::CertificateFault;
+
 /// Why a request got no answer, or its answer could not be used.
 ///
 /// URLs are shown without user information and query, for both may hold credentials.
@@ -60,11 +62,13 @@ pub enum HttpError {
         host: String,
     },
     /// The server's certificate does not prove that it is the server.
-    #[error("the certificate of `{host}` is not to be trusted")]
+    #[error("the certificate of `{host}` {fault}")]
     Certificate {
         /// Host and port.
         host: String,
         /// What is wrong with it.
+        fault: CertificateFault,
+        /// What the TLS library says of it.
         source: rustls::Error,
     },
     /// No connection came about: the name does not resolve, nobody listens, or TLS fails.
@@ -105,8 +109,8 @@ pub enum HttpError {
 pub(super) fn no_connection(host: String, error: reqwest::Error) -> HttpError {
     match tls_error(&error) {
         Some(rustls::Error::InvalidMessage(_)) => HttpError::NotTls { host },
-        Some(source @ rustls::Error::InvalidCertificate(_)) => {
-            HttpError::Certificate { host, source: source.clone() }
+        Some(source @ rustls::Error::InvalidCertificate(error)) => {
+            HttpError::Certificate { host, fault: CertificateFault::of(error), source: source.clone() }
         }
         _ => HttpError::Connect { host, source: error.without_url() },
     }

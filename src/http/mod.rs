@@ -18,6 +18,7 @@
 //! ```
 
 mod body;
+mod certificate;
 mod client;
 mod error;
 mod message;
@@ -25,6 +26,7 @@ mod retry;
 mod settings;
 
 pub use body::Body;
+pub use certificate::CertificateFault;
 pub use client::Http;
 pub use error::{HttpError, authority, shown};
 pub use message::{Request, Response};

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
 use axum::http::header::HOST;
+use nixlayer::failure::Failure;
 use nixlayer::http::{Http, HttpSettings};
 use nixlayer::oci::Repository;
 use nixlayer::publish::{Destination, Registry};
@@ -18,7 +20,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::support::{CHUNK, Scripted, blob, bytes, chain, count, credentials, image, reply, tag};
+use crate::support::{CHUNK, Scripted, blob, bytes, count, credentials, image, reply, tag};
 
 const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc";
 
@@ -45,8 +47,17 @@ impl Authority {
         self.openssl(&format!(
             "x509 -req -in host.csr -CA ca.pem -CAkey ca.key -copy_extensions copy -days {days} -out host.pem"
         ));
-        let certificate = CertificateDer::from_pem_file(self.folder.path().join("host.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(self.folder.path().join("host.key")).unwrap();
+        self.server("host")
+    }
+
+    /// A server that shows the authority's own certificate.
+    fn itself(&self) -> ServerConfig {
+        self.server("ca")
+    }
+
+    fn server(&self, name: &str) -> ServerConfig {
+        let certificate = CertificateDer::from_pem_file(self.file(name, "pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(self.file(name, "key")).unwrap();
         ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -56,7 +67,11 @@ impl Authority {
     }
 
     fn certificate(&self) -> Vec<u8> {
-        std::fs::read(self.folder.path().join("ca.pem")).unwrap()
+        std::fs::read(self.file("ca", "pem")).unwrap()
+    }
+
+    fn file(&self, name: &str, extension: &str) -> PathBuf {
+        self.folder.path().join(name).with_extension(extension)
     }
 
     fn openssl(&self, arguments: &str) {
@@ -151,20 +166,51 @@ async fn a_push_goes_through_tls_to_a_host_with_a_ca_file() {
 async fn a_certificate_that_does_not_do_is_told_by_its_reason_and_sees_no_request() {
     let authority = Authority::new();
     let registry = registry().await;
-    for (name, days, ca_file, reason) in [
-        ("IP:127.0.0.1", 1, None, "UnknownIssuer"),
-        ("DNS:other.example", 1, Some(authority.certificate()), "only valid for DnsName(\"other.example\")"),
-        ("IP:127.0.0.1", -1, Some(authority.certificate()), "Expired"),
+    let known = || Some(authority.certificate());
+    for (server, ca_file, reason, library, fix) in [
+        (
+            authority.certify("IP:127.0.0.1", 1),
+            None,
+            "is signed by nobody whom this machine trusts",
+            "UnknownIssuer",
+            "give `registries.HOST.ca_file` the certificate of the authority that signed it, in the admin's \
+             configuration",
+        ),
+        (
+            authority.certify("DNS:other.example", 1),
+            known(),
+            "is for another host name",
+            "only valid for DnsName(\"other.example\")",
+            "use the name that it is for, or let it be made for this one as well",
+        ),
+        (
+            authority.certify("IP:127.0.0.1", -1),
+            known(),
+            "has expired",
+            "Expired",
+            "renew it, or set the clock of the runner's host",
+        ),
+        (
+            authority.itself(),
+            known(),
+            "is that of an authority, which no server may use as its own",
+            "CaUsedAsEndEntity",
+            "let the server use a certificate that the authority signs, and give `registries.HOST.ca_file` the \
+             authority's",
+        ),
     ] {
-        let front = Front::start(registry.address, authority.certify(name, days)).await;
+        let front = Front::start(registry.address, server).await;
         let host = front.address.to_string();
 
         let push = destination(&host, ca_file).put_blob(&|| blob(bytes(10, 0))).await;
 
-        let error = push.unwrap_err();
-        let told = chain(&error);
-        assert!(told.starts_with(&format!("the certificate of `{host}` is not to be trusted; ")), "{told}");
-        assert!(told.ends_with(reason), "{told}");
+        let told = Failure::from(push.unwrap_err()).to_string();
+        assert!(
+            told.starts_with(&format!("error: the certificate of `{host}` {reason}\n  cause: ")),
+            "{told}"
+        );
+        assert!(told.contains(library), "{told}");
+        assert!(told.ends_with(&format!("\n  fix:   {}", fix.replace("HOST", &host))), "{told}");
     }
     assert_eq!(registry.log(), []);
 }
