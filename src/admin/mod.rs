@@ -32,6 +32,8 @@ pub struct AdminConfig {
     pub require_signatures: RequireSignatures,
     /// What is special about a registry, by host with optional port.
     pub registries: BTreeMap<String, RegistryConfig>,
+    /// Hosts to which redirects may lead also at private and loopback addresses, beside those listed above.
+    pub trusted_hosts: BTreeSet<String>,
     /// Where the folders of running jobs are.
     pub builds_dir: PathBuf,
     /// Where GitLab's job caches are.
@@ -127,6 +129,7 @@ impl AdminConfig {
             caches: BTreeMap::new(),
             require_signatures: RequireSignatures::default(),
             registries: BTreeMap::new(),
+            trusted_hosts: BTreeSet::new(),
             builds_dir: host.state_dir.join("builds"),
             cache_dir: host.state_dir.join("cache"),
             state_dir: host.state_dir.clone(),
@@ -156,6 +159,7 @@ impl AdminConfig {
             "caches",
             "require_signatures",
             "registries",
+            "trusted_hosts",
             "builds_dir",
             "cache_dir",
             "state_dir",
@@ -190,6 +194,7 @@ impl AdminConfig {
                 config.registries.insert(host.to_owned(), RegistryConfig::read(&registry)?);
             }
         }
+        config.trusted_hosts = hosts(&fields, "trusted_hosts")?;
         if let Some(scripts) = fields.get("scripts") {
             config.scripts.read(scripts)?;
         }
@@ -217,16 +222,10 @@ impl NixConfig {
 impl RegistryConfig {
     fn read(value: &Value<'_>) -> Result<Self, Error> {
         let fields = value.fields(&["ca_file", "plain_http", "token_hosts"])?;
-        let mut token_hosts = BTreeSet::new();
-        if let Some(hosts) = fields.get("token_hosts") {
-            for host in hosts.list()? {
-                token_hosts.insert(host.text()?.to_owned());
-            }
-        }
         Ok(Self {
             ca_file: absolute_path(&fields, "ca_file")?,
             plain_http: fields.get("plain_http").map(Value::boolean).transpose()?.unwrap_or_default(),
-            token_hosts,
+            token_hosts: hosts(&fields, "token_hosts")?,
         })
     }
 }
@@ -284,6 +283,12 @@ fn read_absolute_path(value: &Value<'_>) -> Result<PathBuf, Error> {
     }
 }
 
+/// A list of hosts, each with its port if it has one.
+fn hosts(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<String>, Error> {
+    let Some(value) = fields.get(key) else { return Ok(BTreeSet::new()) };
+    value.list()?.iter().map(|host| Ok(host.text()?.to_owned())).collect()
+}
+
 fn texts(fields: &Fields<'_>, key: &str) -> Result<BTreeMap<String, String>, Error> {
     let Some(value) = fields.get(key) else { return Ok(BTreeMap::new()) };
     let mut texts = BTreeMap::new();
@@ -328,7 +333,7 @@ mod tests {
              priority: 3, token_file: /etc/token, ca_file: /etc/c.pem, use: on_request }, 'file:///srv/c': }\n\
              require_signatures: always\n\
              registries: { 'r.example:5000': { ca_file: /etc/ca.pem, plain_http: true, token_hosts: [gitlab.example] } }\n\
-             builds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
+             trusted_hosts: ['storage.example:9000']\nbuilds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
              scripts: { shell: sh, path: /bin, environment: { LANG: C }, read_only: [/srv/tools] }\n\
              limits: { grace: 1, threads: 3, uploads: 2, chunk: 8, patience: 60 }\n",
         )
@@ -364,6 +369,7 @@ mod tests {
                 ]),
                 require_signatures: RequireSignatures::Always,
                 registries: BTreeMap::from([("r.example:5000".to_owned(), registry)]),
+                trusted_hosts: BTreeSet::from(["storage.example:9000".to_owned()]),
                 builds_dir: "/b".into(),
                 cache_dir: "/c".into(),
                 state_dir: "/s".into(),

@@ -4,7 +4,7 @@ use std::io;
 
 use super::Failure;
 use crate::folder::FolderError;
-use crate::http::{CertificateFault, HttpError};
+use crate::http::{CertificateFault, HttpError, Place, RedirectRule};
 use crate::job::JobError;
 use crate::lock::LockError;
 use crate::pipeline::{BuildError, LockFileError};
@@ -158,6 +158,10 @@ impl From<BinaryCacheError> for Failure {
                     let fix = certificate_fix(*fault, "caches.URL.ca_file");
                     Self::system(error).fix(fix)
                 }
+                CacheFault::Http(HttpError::Redirect { to, rule, .. }) => match redirect_fix(to, *rule) {
+                    Some(fix) => Self::system(error).fix(fix),
+                    None => Self::system(error),
+                },
                 CacheFault::Http(_)
                 | CacheFault::Refused { .. }
                 | CacheFault::File { .. }
@@ -216,8 +220,11 @@ impl From<HttpError> for Failure {
                 let fix = certificate_fix(*fault, &format!("registries.{host}.ca_file"));
                 Self::system(error).fix(fix)
             }
+            HttpError::Redirect { to, rule, .. } => match redirect_fix(to, *rule) {
+                Some(fix) => Self::system(error).fix(fix),
+                None => Self::system(error),
+            },
             HttpError::NoUrl { .. }
-            | HttpError::Redirect { .. }
             | HttpError::Connect { .. }
             | HttpError::Silent { .. }
             | HttpError::Broken { .. }
@@ -244,6 +251,23 @@ fn certificate_fix(fault: CertificateFault, ca_file: &str) -> String {
             "let the server use a new one, and find out why it was revoked".to_owned()
         }
         CertificateFault::Other => "let the server use a certificate that other programs accept".to_owned(),
+    }
+}
+
+/// What the admin can do about a redirect `to` somewhere that `rule` forbids.
+fn redirect_fix(to: &str, rule: RedirectRule) -> Option<String> {
+    match rule {
+        RedirectRule::Beyond(Place::LinkLocal) => {
+            Some("nothing makes up for that: find out why the server leads there".to_owned())
+        }
+        RedirectRule::Beyond(Place::Public | Place::Private | Place::Loopback) => Some(format!(
+            "if that is where the server keeps its blobs, add the host of `{to}` to `trusted_hosts` of the admin's \
+             configuration"
+        )),
+        RedirectRule::LeavesHttps | RedirectRule::NotEncrypted => {
+            Some("serve what the server leads to with TLS as well".to_owned())
+        }
+        RedirectRule::TooMany => None,
     }
 }
 

@@ -1,19 +1,21 @@
 //! Sends requests, and follows redirects within the rules.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use reqwest::dns::Resolve;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, ClientBuilder, Method, NoProxy, Proxy, Url, redirect};
+use reqwest::{Client, Method, Url};
 use tokio::time::sleep;
 
 use super::body::Sending;
-use super::error::no_connection;
-use super::{HttpError, HttpSettings, Notice, Patience, Request, Response, authority, shown};
+use super::clients::Clients;
+use super::error::{no_connection, out_of_bounds};
+use super::place::{Place, SystemResolver};
+use super::{HttpError, HttpSettings, Notice, Patience, RedirectRule, Request, Response, authority, shown};
 use crate::secret::Secret;
 
 /// Registries send one redirect, to their storage; a few more are no attack yet.
@@ -25,13 +27,9 @@ const SLOWEST_UPLOAD: u64 = 64 * 1024;
 /// The HTTP client; see the [module](super).
 #[derive(Debug)]
 pub struct Http {
-    /// For plain HTTP: knows no certificates, so that it cannot speak HTTPS by mistake.
-    plain: Client,
-    /// For HTTPS with the system's certificates. Without any, the first HTTPS request reports it.
-    secure: Result<Client, Arc<reqwest::Error>>,
-    /// For hosts with certificates of their own.
-    by_host: BTreeMap<String, Client>,
+    clients: Clients,
     plain_http: BTreeSet<String>,
+    trusted_hosts: BTreeSet<String>,
     idle_timeout: Duration,
     patience: Patience,
     notice: Notice,
@@ -42,33 +40,20 @@ pub struct Http {
 impl Http {
     /// Sets the client up. Certificates and the proxy's URL are checked here.
     pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
-        // An error means that another client of this process has installed it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let proxy = proxy(&settings)?;
-        let builder = || builder(&settings, proxy.clone());
-        let setup = |source| HttpError::Setup { source: Arc::new(source) };
-        let plain = builder().tls_certs_only([]).build().map_err(setup)?;
-        let mut by_host = BTreeMap::new();
-        for (host, pem) in &settings.ca_files {
-            let broken = |source| HttpError::CaFile { host: host.clone(), source };
-            let certificates = Certificate::from_pem_bundle(pem).map_err(|source| broken(Some(source)))?;
-            if certificates.is_empty() {
-                return Err(broken(None));
-            }
-            let client = builder().tls_certs_merge(certificates).build();
-            by_host.insert(host.clone(), client.map_err(|source| broken(Some(source)))?);
-        }
-        let secure = builder().build().map_err(Arc::new);
+        Self::with_resolver(settings, Arc::new(SystemResolver::default()))
+    }
+
+    /// The same with another name service.
+    fn with_resolver(settings: HttpSettings, resolver: Arc<dyn Resolve>) -> Result<Self, HttpError> {
         Ok(Self {
-            plain,
-            secure,
-            by_host,
-            plain_http: settings.plain_http,
+            plain_http: settings.plain_http.clone(),
+            trusted_hosts: settings.trusted_hosts.clone(),
             idle_timeout: settings.idle_timeout,
             patience: settings.patience,
-            notice: settings.notice,
+            notice: settings.notice.clone(),
             set_up: (settings.now, Instant::now()),
             jitter: AtomicU64::new(settings.now.as_nanosecond() as u64),
+            clients: Clients::new(settings, resolver)?,
         })
     }
 
@@ -92,30 +77,34 @@ impl Http {
     /// follow redirects; `Authorization` stays with the origin it was meant for.
     pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
         let mut request = request;
+        let mut bound = Place::LinkLocal;
+        let mut redirected_by: Option<Url> = None;
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.send_once(&request).await?;
+            let sent = self.send_once(&request, bound).await;
+            let response = sent.map_err(|error| match &redirected_by {
+                Some(from) => beyond(error, from, &request.url),
+                None => error,
+            })?;
             let Some(target) = redirect_target(&request, &response) else { return Ok(response) };
-            let from = &request.url;
-            let refused = |reason| HttpError::Redirect { from: shown(from), to: shown(&target), reason };
+            let from = request.url.clone();
+            let refused = |rule| Err(redirect(&from, &target, rule));
             if from.scheme() == "https" && target.scheme() != "https" {
-                return Err(refused("it leaves HTTPS"));
+                return refused(RedirectRule::LeavesHttps);
             }
             if !self.admits(&target) {
-                return Err(refused("it is not encrypted"));
+                return refused(RedirectRule::NotEncrypted);
             }
-            if target.host() != from.host() && is_internal(&target) && !self.is_named(&target) {
-                return Err(refused("it leads to an address inside the network"));
+            bound = self.bound(&response, &target);
+            if let Some(place) = Place::of_url(&target).filter(|place| *place > bound) {
+                return refused(RedirectRule::Beyond(place));
             }
             if target.origin() != from.origin() {
                 request.authorization = None;
             }
+            redirected_by = Some(from);
             request.url = target;
         }
-        Err(HttpError::Redirect {
-            from: shown(&request.url),
-            to: shown(&request.url),
-            reason: "there are too many in a row",
-        })
+        Err(redirect(&request.url, &request.url, RedirectRule::TooMany))
     }
 
     /// How long a server may be silent.
@@ -146,15 +135,23 @@ impl Http {
         longest.mul_f64((bits >> 11) as f64 / (1u64 << 53) as f64)
     }
 
-    /// Whether the administrator named the host, and so wants it spoken to.
-    fn is_named(&self, url: &Url) -> bool {
-        let host = authority(url);
-        self.plain_http.contains(&host) || self.by_host.contains_key(&host)
+    /// How far the server that answered may send us with a redirect to `target`: as far as it is away itself,
+    /// or where the administrator wants us to go; to link-local addresses in no case.
+    fn bound(&self, response: &Response, target: &Url) -> Place {
+        let host = authority(target);
+        if self.plain_http.contains(&host) || self.trusted_hosts.contains(&host) {
+            return Place::Loopback;
+        }
+        let from = response.url();
+        // Behind a proxy, the other end of the connection is the proxy's.
+        let peer = response.inner.remote_addr().filter(|_| !self.clients.is_proxied(from));
+        let place = peer.map(|peer| Place::of(peer.ip())).or_else(|| Place::of_url(from));
+        place.unwrap_or(Place::Public).min(Place::Loopback)
     }
 
-    async fn send_once(&self, request: &Request) -> Result<Response, HttpError> {
+    async fn send_once(&self, request: &Request, bound: Place) -> Result<Response, HttpError> {
         let url = &request.url;
-        let mut builder = self.client(url)?.request(request.method.clone(), url.clone());
+        let mut builder = self.client(url, bound)?.request(request.method.clone(), url.clone());
         builder = builder.headers(request.headers.clone());
         if let Some(value) = request.authorization.as_deref().and_then(header_value) {
             builder = builder.header(AUTHORIZATION, value);
@@ -196,43 +193,24 @@ impl Http {
         }
     }
 
-    fn client(&self, url: &Url) -> Result<&Client, HttpError> {
+    fn client(&self, url: &Url, bound: Place) -> Result<Client, HttpError> {
         if !self.admits(url) {
             return Err(HttpError::NotEncrypted { url: shown(url) });
         }
-        if url.scheme() == "http" {
-            return Ok(&self.plain);
-        }
-        match self.by_host.get(&authority(url)) {
-            Some(client) => Ok(client),
-            None => self.secure.as_ref().map_err(|source| HttpError::Setup { source: Arc::clone(source) }),
-        }
+        self.clients.client(url, bound)
     }
 }
 
-fn builder(settings: &HttpSettings, proxy: Option<Proxy>) -> ClientBuilder {
-    let builder = Client::builder()
-        .user_agent(concat!("nixlayer/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(settings.connect_timeout)
-        // A read timeout of the library would also cut long uploads; a peer that takes no bytes
-        // is noticed by the kernel.
-        .tcp_user_timeout(settings.idle_timeout)
-        // The library would look at the environment for proxies.
-        .no_proxy();
-    match proxy {
-        Some(proxy) => builder.proxy(proxy),
-        None => builder,
-    }
+fn redirect(from: &Url, to: &Url, rule: RedirectRule) -> HttpError {
+    HttpError::Redirect { from: shown(from), to: shown(to), rule }
 }
 
-fn proxy(settings: &HttpSettings) -> Result<Option<Proxy>, HttpError> {
-    let Some(url) = &settings.https_proxy else { return Ok(None) };
-    let proxy = Proxy::https(url.expose());
-    let proxy = proxy.map_err(|source| HttpError::Proxy { source: source.without_url() })?;
-    Ok(Some(proxy.no_proxy(settings.no_proxy.as_deref().and_then(NoProxy::from_string))))
+/// The error, told as that of the redirect if that led out of bounds.
+fn beyond(error: HttpError, from: &Url, to: &Url) -> HttpError {
+    match out_of_bounds(&error) {
+        Some(place) => redirect(from, to, RedirectRule::Beyond(place)),
+        None => error,
+    }
 }
 
 fn header_value(secret: &Secret) -> Option<HeaderValue> {
@@ -250,31 +228,14 @@ fn redirect_target(request: &Request, response: &Response) -> Option<Url> {
     request.url.join(response.header(LOCATION)?).ok().filter(Url::has_host)
 }
 
-/// Whether the URL names an address that only machines inside a network can reach. A public
-/// registry that redirects there wants to use us as its arm.
-fn is_internal(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match address.map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback()
-                || address.is_private()
-                || address.is_link_local()
-                || address.is_unspecified()
-                || address.is_broadcast()
-        }
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_unique_local()
-                || address.is_unicast_link_local()
-        }
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
+
+    use reqwest::StatusCode;
+
+    use super::super::place::tests::Fixed;
     use super::*;
 
     fn url(text: &str) -> Url {
@@ -319,26 +280,60 @@ mod tests {
         assert!(!format!("{error:?} {source:?} {source}").contains("canary"));
     }
 
-    #[test]
-    fn addresses_inside_a_network_are_known() {
-        for internal in [
-            "http://127.0.0.1/",
-            "http://10.1.2.3/",
-            "http://192.168.0.1/",
-            "http://169.254.169.254/",
-            "http://0.0.0.0/",
-            "http://2130706433/",
-            "http://[::]/",
-            "http://[::1]/",
-            "http://[fe80::1]/",
-            "http://[fd00::1]/",
-            "http://[::ffff:127.0.0.1]/",
-            "http://localhost/",
+    /// A server in this machine that redirects to `target`, reached by a name, and what comes of it if all
+    /// names lead to `addresses` then.
+    async fn redirected(
+        target: &str,
+        addresses: &[&str],
+        trusted_hosts: &[&str],
+    ) -> Result<Response, HttpError> {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let location = target.to_owned();
+        let answer = move || std::future::ready((StatusCode::FOUND, [(LOCATION, location.clone())]));
+        let router = axum::Router::new().fallback(answer);
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let from = format!("127.0.0.1:{port}");
+        let settings = HttpSettings {
+            plain_http: BTreeSet::from([from.clone()]),
+            trusted_hosts: trusted_hosts.iter().map(|host| (*host).to_owned()).collect(),
+            connect_timeout: Duration::from_millis(200),
+            ..HttpSettings::default()
+        };
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let http = Http::with_resolver(settings, Arc::new(Fixed(addresses))).unwrap();
+
+        let sent = http.send(Request::get(url(&format!("http://{from}/")))).await;
+
+        server.abort();
+        sent
+    }
+
+    #[tokio::test]
+    async fn no_redirect_leads_to_a_link_local_address_whatever_is_listed() {
+        for (target, addresses) in [
+            ("https://169.254.169.254/latest/meta-data", &[][..]),
+            ("https://[fd00:ec2::254]/latest/meta-data", &[]),
+            ("https://[fe80::1]/", &[]),
+            ("https://2852039166/", &[]),
+            ("https://metadata.example/", &["169.254.169.254"]),
+            ("https://metadata.example/", &["fd00:ec2::254", "fe80::1"]),
         ] {
-            assert!(is_internal(&url(internal)), "{internal}");
+            let listed = authority(&url(target));
+
+            let error = redirected(target, addresses, &[&listed]).await.unwrap_err();
+
+            let HttpError::Redirect { to, rule: RedirectRule::Beyond(Place::LinkLocal), .. } = &error else {
+                panic!("{target}: {error:?}")
+            };
+            assert_eq!(to, &shown(&url(target)));
         }
-        for public in ["http://192.0.2.1/", "http://[2001:db8::1]/", "http://storage.example/"] {
-            assert!(!is_internal(&url(public)), "{public}");
-        }
+    }
+
+    #[tokio::test]
+    async fn what_is_at_a_near_address_may_lead_to_another() {
+        let error = redirected("https://storage.example:9/", &["127.0.0.1"], &[]).await.unwrap_err();
+
+        assert!(matches!(error, HttpError::Connect { .. }), "it is tried: {error:?}");
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::CertificateFault;
+use super::place::OutOfBounds;
+use super::{CertificateFault, Place};
 
 /// Why a request got no answer, or its answer could not be used.
 ///
@@ -46,14 +47,14 @@ pub enum HttpError {
         url: String,
     },
     /// The server redirects to where we do not follow.
-    #[error("the redirect from `{from}` to `{to}` is refused: {reason}")]
+    #[error("the redirect from `{from}` to `{to}` is refused: {rule}")]
     Redirect {
         /// Who redirects.
         from: String,
         /// Where to.
         to: String,
         /// The rule that forbids it.
-        reason: &'static str,
+        rule: RedirectRule,
     },
     /// The server answers in another language than TLS, most likely HTTP.
     #[error("`{host}` does not speak TLS")]
@@ -103,6 +104,31 @@ pub enum HttpError {
         /// The most we read.
         limit: usize,
     },
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectRule {
+    /// From then on, others could read and change what is said.
+    #[error("it leaves HTTPS")]
+    LeavesHttps,
+    /// The target is not listed for plain HTTP.
+    #[error("it is not encrypted")]
+    NotEncrypted,
+    /// The target is nearer to us than the server that redirects, and not listed.
+    #[error("it leads to {0}")]
+    Beyond(Place),
+    /// There is no end to it.
+    #[error("there are too many in a row")]
+    TooMany,
+}
+
+/// Where a name led that has no address within bounds.
+pub(super) fn out_of_bounds(error: &(dyn Error + 'static)) -> Option<Place> {
+    match error.downcast_ref::<OutOfBounds>() {
+        Some(found) => Some(found.place),
+        None => out_of_bounds(error.source()?),
+    }
 }
 
 /// Why no connection to `host` came about.

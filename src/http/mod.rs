@@ -2,8 +2,9 @@
 //!
 //! It adds to the library underneath the rules that keep credentials safe and servers honest:
 //! HTTPS unless the administrator listed the host, redirects followed by our own hand so that
-//! `Authorization` never leaves its origin, timeouts, a cap on every answer, no look at the
-//! environment, and errors that name the host but no secret.
+//! `Authorization` never leaves its origin and nobody leads us into the network that we are in,
+//! timeouts, a cap on every answer, no look at the environment, and errors that name the host but no
+//! secret.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), nixlayer::http::HttpError> {
@@ -20,16 +21,19 @@
 mod body;
 mod certificate;
 mod client;
+mod clients;
 mod error;
 mod message;
+mod place;
 mod retry;
 mod settings;
 
 pub use body::Body;
 pub use certificate::CertificateFault;
 pub use client::Http;
-pub use error::{HttpError, authority, shown};
+pub use error::{HttpError, RedirectRule, authority, shown};
 pub use message::{Request, Response};
+pub use place::Place;
 pub use reqwest::{Method, StatusCode, Url, header};
 pub use retry::{Patience, Retries, may_recover};
 pub use settings::{HttpSettings, Notice};

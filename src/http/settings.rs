@@ -19,6 +19,9 @@ pub struct HttpSettings {
     pub plain_http: BTreeSet<String>,
     /// PEM certificates trusted beside the system's, by host (`host` or `host:port`).
     pub ca_files: BTreeMap<String, Vec<u8>>,
+    /// Hosts (`host` or `host:port`) to which redirects may lead also at private and loopback addresses, as
+    /// those of `plain_http` are.
+    pub trusted_hosts: BTreeSet<String>,
     /// The proxy for HTTPS, as a URL that may hold its user and password.
     pub https_proxy: Option<Secret>,
     /// Hosts that are reached without the proxy, in the syntax of `NO_PROXY`.
@@ -41,6 +44,7 @@ impl Default for HttpSettings {
         Self {
             plain_http: BTreeSet::new(),
             ca_files: BTreeMap::new(),
+            trusted_hosts: BTreeSet::new(),
             https_proxy: None,
             no_proxy: None,
             connect_timeout: Duration::from_secs(10),

@@ -147,6 +147,7 @@ impl Driver<'_> {
         let settings = HttpSettings {
             plain_http: plain_http_hosts(self.config),
             ca_files: ca_files(self.config)?,
+            trusted_hosts: trusted_hosts(self.config),
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]),
             patience: Patience { budget: patience, ..Patience::default() },
@@ -207,6 +208,12 @@ fn plain_http_hosts(config: &AdminConfig) -> BTreeSet<String> {
     // Whoever lists `http://` wants it.
     let caches = config.caches.keys().filter(|url| url.starts_with("http://"));
     registries.chain(caches.filter_map(|url| cache_host(url))).collect()
+}
+
+/// The hosts that the admin names, wherever they are.
+fn trusted_hosts(config: &AdminConfig) -> BTreeSet<String> {
+    let caches = config.caches.keys().filter_map(|url| cache_host(url));
+    config.trusted_hosts.iter().chain(config.registries.keys()).cloned().chain(caches).collect()
 }
 
 fn ca_files(config: &AdminConfig) -> Result<BTreeMap<String, Vec<u8>>, Failure> {

@@ -120,30 +120,6 @@ async fn the_proxy_of_the_settings_is_used_but_for_the_hosts_excepted() {
     assert!(nobody.is_err(), "the proxy was asked for a host that is excepted");
 }
 
-/// A registry must not make us ask what only machines inside the network can reach.
-#[tokio::test]
-async fn a_redirect_into_the_network_is_for_hosts_that_the_administrator_named() {
-    let inside = Scripted::start(|_, _, _| reply(200, &[], "inside")).await;
-    let port = inside.address.port();
-    let registry = Scripted::start(move |_, request, _| {
-        let target = format!("{}://localhost:{port}/", request.uri().path().trim_start_matches('/'));
-        reply(307, &[("location", &target)], "")
-    })
-    .await;
-    let from = |scheme: &str| Request::url(&format!("http://{}/{scheme}", registry.address)).unwrap();
-
-    let client = http(&[registry.address.to_string()]);
-    let error = client.send(Request::get(from("https"))).await.unwrap_err();
-
-    assert!(error.to_string().ends_with("it leads to an address inside the network"), "{error}");
-    assert_eq!(inside.log(), []);
-
-    let client = http(&[registry.address.to_string(), format!("localhost:{port}")]);
-    let response = client.send(Request::get(from("http"))).await.unwrap();
-
-    assert_eq!(response.body(10).await.unwrap(), "inside");
-}
-
 #[tokio::test]
 async fn redirects_end() {
     let server = Scripted::start(|_, _, _| reply(302, &[("location", "/again")], "")).await;

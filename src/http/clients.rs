@@ -1,0 +1,133 @@
+//! The clients of the library underneath: one for each set of certificates and bound, made when first used.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::dns::Resolve;
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Url, redirect};
+
+use super::place::Bounded;
+use super::{HttpError, HttpSettings, Place, authority};
+
+/// The clients that a process needs; they share no connections, so that each connection is within the
+/// bound of whoever uses it.
+pub(super) struct Clients {
+    settings: HttpSettings,
+    proxy: Option<Proxy>,
+    /// Tells which hosts the proxy is for, as the library does.
+    proxied: Option<Matcher>,
+    resolver: Arc<dyn Resolve>,
+    made: Mutex<BTreeMap<(Trust, Place), Client>>,
+}
+
+/// Whose certificates a client takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    /// Nobody's: plain HTTP, and never HTTPS by mistake.
+    Nobody,
+    /// Those that the system trusts. Without any, the first HTTPS request reports it.
+    System,
+    /// Those that are trusted for this host (with its port, if it has one) as well.
+    Host(String),
+}
+
+impl Clients {
+    /// Certificates and the proxy's URL are checked here.
+    pub(super) fn new(settings: HttpSettings, resolver: Arc<dyn Resolve>) -> Result<Self, HttpError> {
+        // An error means that another client of this process has installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let proxy = proxy(&settings)?;
+        let proxied = settings.https_proxy.as_ref().map(|url| {
+            let matcher = Matcher::builder().https(url.expose().to_owned());
+            matcher.no(settings.no_proxy.clone().unwrap_or_default()).build()
+        });
+        let clients = Self { settings, proxy, proxied, resolver, made: Mutex::default() };
+        for host in clients.settings.ca_files.keys() {
+            clients.get(Trust::Host(host.clone()), Place::LinkLocal)?;
+        }
+        Ok(clients)
+    }
+
+    /// The client for a request to `url`, which may lead no further than `bound`.
+    pub(super) fn client(&self, url: &Url, bound: Place) -> Result<Client, HttpError> {
+        let authority = authority(url);
+        let trust = match url.scheme() {
+            "http" => Trust::Nobody,
+            _ if self.settings.ca_files.contains_key(&authority) => Trust::Host(authority),
+            _ => Trust::System,
+        };
+        // Of a host behind the proxy the client looks up nothing; it would look up the proxy.
+        let bound = if self.is_proxied(url) { Place::LinkLocal } else { bound };
+        self.get(trust, bound)
+    }
+
+    /// Whether requests to `url` go through the proxy.
+    pub(super) fn is_proxied(&self, url: &Url) -> bool {
+        let uri = url.as_str().parse();
+        uri.is_ok_and(|uri| self.proxied.as_ref().is_some_and(|proxied| proxied.intercept(&uri).is_some()))
+    }
+
+    fn get(&self, trust: Trust, bound: Place) -> Result<Client, HttpError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (trust, bound);
+        if let Some(client) = made.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.make(&key.0, bound)?;
+        made.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn make(&self, trust: &Trust, bound: Place) -> Result<Client, HttpError> {
+        let builder = self.builder(bound);
+        let setup = |source| HttpError::Setup { source: Arc::new(source) };
+        match trust {
+            Trust::Nobody => builder.tls_certs_only([]).build().map_err(setup),
+            Trust::System => builder.build().map_err(setup),
+            Trust::Host(host) => {
+                let broken = |source| HttpError::CaFile { host: host.clone(), source };
+                let pem = self.settings.ca_files.get(host).map(Vec::as_slice).unwrap_or_default();
+                let certificates =
+                    Certificate::from_pem_bundle(pem).map_err(|source| broken(Some(source)))?;
+                if certificates.is_empty() {
+                    return Err(broken(None));
+                }
+                builder.tls_certs_merge(certificates).build().map_err(|source| broken(Some(source)))
+            }
+        }
+    }
+
+    fn builder(&self, bound: Place) -> ClientBuilder {
+        let builder = Client::builder()
+            .user_agent(concat!("nixlayer/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(self.settings.connect_timeout)
+            // A read timeout of the library would also cut long uploads; a peer that takes no bytes
+            // is noticed by the kernel.
+            .tcp_user_timeout(self.settings.idle_timeout)
+            .dns_resolver(Bounded { resolver: Arc::clone(&self.resolver), bound })
+            // The library would look at the environment for proxies.
+            .no_proxy();
+        match &self.proxy {
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
+        }
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Clients").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+fn proxy(settings: &HttpSettings) -> Result<Option<Proxy>, HttpError> {
+    let Some(url) = &settings.https_proxy else { return Ok(None) };
+    let proxy = Proxy::https(url.expose());
+    let proxy = proxy.map_err(|source| HttpError::Proxy { source: source.without_url() })?;
+    Ok(Some(proxy.no_proxy(settings.no_proxy.as_deref().and_then(NoProxy::from_string))))
+}
