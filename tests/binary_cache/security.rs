@@ -132,9 +132,7 @@ fn a_redirect_into_the_network_is_refused() {
 
             let fault = fault(read_with(&[host], vec![settings("cache", place)]), &item, "cache");
 
-            let CacheFault::Http(HttpError::Redirect { to, rule, .. }) = &fault else {
-                panic!("{fault:?}")
-            };
+            let CacheFault::Http(HttpError::Redirect { to, rule, .. }) = &fault else { panic!("{fault:?}") };
             assert_eq!((to, *rule), (&target, expected));
         }
     }

@@ -6,6 +6,7 @@ mod blobs;
 mod faults;
 mod images;
 mod origins;
+mod proxies;
 mod support;
 mod tls;
 mod tokens;

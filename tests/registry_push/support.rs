@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request as Incoming;
-use axum::http::Response as Outgoing;
+use axum::http::{HeaderMap, Response as Outgoing};
 use bytes::Bytes;
 use nixlayer::http::{Http, HttpSettings, Patience};
 use nixlayer::oci::{
@@ -107,6 +107,7 @@ pub(crate) async fn start(settings: RegistrySettings) -> (simulated::Registry, D
 pub(crate) struct Scripted {
     pub(crate) address: SocketAddr,
     log: Arc<Mutex<Vec<Logged>>>,
+    headers: Arc<Mutex<Vec<HeaderMap>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -118,9 +119,12 @@ impl Scripted {
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&log);
+        let headers = Arc::new(Mutex::new(Vec::new()));
+        let kept_headers = Arc::clone(&headers);
         let answer = move |request: Incoming| {
             let mut log = kept.lock().unwrap();
             let reply = script(address, &request, log.len());
+            kept_headers.lock().unwrap().push(request.headers().clone());
             log.push(Logged {
                 method: request.method().to_string(),
                 path: request.uri().path().to_owned(),
@@ -132,11 +136,16 @@ impl Scripted {
         };
         let router = Router::new().fallback(answer);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, log, task }
+        Self { address, log, headers, task }
     }
 
     pub(crate) fn log(&self) -> Vec<Logged> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// The headers of each request.
+    pub(crate) fn headers(&self) -> Vec<HeaderMap> {
+        self.headers.lock().unwrap().clone()
     }
 }
 

@@ -25,12 +25,12 @@ use crate::support::{CHUNK, Scripted, blob, bytes, count, credentials, image, re
 const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc";
 
 /// An authority that no system knows, and the certificates that it signs.
-struct Authority {
+pub(crate) struct Authority {
     folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let authority = Self { folder: tempfile::tempdir().unwrap() };
         authority.openssl(&format!(
             "req -x509 {NEW_KEY} -keyout ca.key -out ca.pem -subj /CN=authority -days 2 \
@@ -40,7 +40,7 @@ impl Authority {
     }
 
     /// A server's side of TLS: `name` as in `IP:127.0.0.1`, for so many days from now.
-    fn certify(&self, name: &str, days: i32) -> ServerConfig {
+    pub(crate) fn certify(&self, name: &str, days: i32) -> ServerConfig {
         self.openssl(&format!(
             "req -new {NEW_KEY} -keyout host.key -out host.csr -subj /CN=host -addext subjectAltName={name}"
         ));
@@ -66,11 +66,11 @@ impl Authority {
             .unwrap()
     }
 
-    fn certificate(&self) -> Vec<u8> {
+    pub(crate) fn certificate(&self) -> Vec<u8> {
         std::fs::read(self.file("ca", "pem")).unwrap()
     }
 
-    fn file(&self, name: &str, extension: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, extension: &str) -> PathBuf {
         self.folder.path().join(name).with_extension(extension)
     }
 
@@ -82,13 +82,13 @@ impl Authority {
 }
 
 /// Speaks TLS in front of a server that does not.
-struct Front {
-    address: SocketAddr,
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Front {
-    async fn start(behind: SocketAddr, config: ServerConfig) -> Self {
+    pub(crate) async fn start(behind: SocketAddr, config: ServerConfig) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -114,7 +114,7 @@ impl Drop for Front {
 }
 
 /// A registry that has nothing, takes everything, and gives out its tokens itself.
-async fn registry() -> Scripted {
+pub(crate) async fn registry() -> Scripted {
     Scripted::start(|_, request, _| {
         let host = request.headers()[HOST].to_str().unwrap();
         let challenge = format!("Bearer realm=\"https://{host}/token\",service=\"r\"");
