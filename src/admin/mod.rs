@@ -34,6 +34,8 @@ pub struct AdminConfig {
     pub registries: BTreeMap<String, RegistryConfig>,
     /// Hosts to which redirects may lead also at private and loopback addresses, beside those listed above.
     pub trusted_hosts: BTreeSet<String>,
+    /// Where the runner looks for the certificates of hosts, `HOST.crt`.
+    pub runner_certs: PathBuf,
     /// Where the folders of running jobs are.
     pub builds_dir: PathBuf,
     /// Where GitLab's job caches are.
@@ -116,6 +118,8 @@ pub struct Host {
     /// The folder that holds the driver's state: `/var/lib/nixlayer` for root, else in the home of
     /// the runner's user.
     pub state_dir: PathBuf,
+    /// The folder `certs` beside the configuration of GitLab Runner.
+    pub runner_certs: PathBuf,
     /// How many threads the machine runs at once.
     pub threads: NonZeroUsize,
 }
@@ -130,6 +134,7 @@ impl AdminConfig {
             require_signatures: RequireSignatures::default(),
             registries: BTreeMap::new(),
             trusted_hosts: BTreeSet::new(),
+            runner_certs: host.runner_certs.clone(),
             builds_dir: host.state_dir.join("builds"),
             cache_dir: host.state_dir.join("cache"),
             state_dir: host.state_dir.clone(),
@@ -160,6 +165,7 @@ impl AdminConfig {
             "require_signatures",
             "registries",
             "trusted_hosts",
+            "runner_certs",
             "builds_dir",
             "cache_dir",
             "state_dir",
@@ -167,7 +173,7 @@ impl AdminConfig {
             "limits",
         ])?;
         if let Some(state_dir) = absolute_path(&fields, "state_dir")? {
-            config = Self::defaults(&Host { state_dir, threads: host.threads });
+            config = Self::defaults(&Host { state_dir, ..host.clone() });
         }
         if let Some(sandbox) = fields.get("sandbox") {
             config.sandbox =
@@ -193,6 +199,9 @@ impl AdminConfig {
             for (host, registry) in registries.entries()? {
                 config.registries.insert(host.to_owned(), RegistryConfig::read(&registry)?);
             }
+        }
+        if let Some(runner_certs) = absolute_path(&fields, "runner_certs")? {
+            config.runner_certs = runner_certs;
         }
         config.trusted_hosts = hosts(&fields, "trusted_hosts")?;
         if let Some(scripts) = fields.get("scripts") {
@@ -307,7 +316,11 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host { state_dir: "/var/lib/nixlayer".into(), threads: NonZeroUsize::new(2).unwrap() }
+        Host {
+            state_dir: "/var/lib/nixlayer".into(),
+            runner_certs: "/etc/gitlab-runner/certs".into(),
+            threads: NonZeroUsize::new(2).unwrap(),
+        }
     }
 
     fn parse(text: &str) -> Result<AdminConfig, Error> {
@@ -321,6 +334,7 @@ mod tests {
         assert_eq!(config.sandbox, Isolation::Bubblewrap);
         assert_eq!(config.registries, BTreeMap::new());
         assert_eq!(config.limits.grace, Duration::from_secs(5));
+        assert_eq!(config.runner_certs, Path::new("/etc/gitlab-runner/certs"));
         assert_eq!(config.builds_dir, Path::new("/var/lib/nixlayer/builds"));
     }
 
@@ -333,7 +347,7 @@ mod tests {
              priority: 3, token_file: /etc/token, ca_file: /etc/c.pem, use: on_request }, 'file:///srv/c': }\n\
              require_signatures: always\n\
              registries: { 'r.example:5000': { ca_file: /etc/ca.pem, plain_http: true, token_hosts: [gitlab.example] } }\n\
-             trusted_hosts: ['storage.example:9000']\nbuilds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
+             trusted_hosts: ['storage.example:9000']\nrunner_certs: /r\nbuilds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
              scripts: { shell: sh, path: /bin, environment: { LANG: C }, read_only: [/srv/tools] }\n\
              limits: { grace: 1, threads: 3, uploads: 2, chunk: 8, patience: 60 }\n",
         )
@@ -370,6 +384,7 @@ mod tests {
                 require_signatures: RequireSignatures::Always,
                 registries: BTreeMap::from([("r.example:5000".to_owned(), registry)]),
                 trusted_hosts: BTreeSet::from(["storage.example:9000".to_owned()]),
+                runner_certs: "/r".into(),
                 builds_dir: "/b".into(),
                 cache_dir: "/c".into(),
                 state_dir: "/s".into(),

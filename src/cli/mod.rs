@@ -169,6 +169,7 @@ fn read_config(
 ) -> Result<AdminConfig, Failure> {
     let host = Host {
         state_dir: state_dir(environment)?,
+        runner_certs: runner_certs(environment),
         threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
@@ -188,17 +189,26 @@ fn read_config(
 
 /// `/var/lib/nixlayer` for root, else a folder in the user's home.
 fn state_dir(environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, Failure> {
-    let variable =
-        |name: &str| environment.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute());
     if rustix::process::geteuid().is_root() {
         return Ok("/var/lib/nixlayer".into());
     }
-    let state = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+    let home = || Some(folder(environment, "HOME")?.join(".local/state"));
+    let state = folder(environment, "XDG_STATE_HOME").or_else(home);
     // A folder that everybody may write to would do for nobody.
     state.map(|state| state.join("nixlayer")).ok_or_else(|| {
         Failure::system("the runner's user has no `HOME`")
             .fix("set `HOME` in the runner's environment, so that there is a folder for the driver's state")
     })
+}
+
+/// Where GitLab Runner looks for certificates: below `/etc` for root, else in the user's home.
+fn runner_certs(environment: &BTreeMap<OsString, OsString>) -> PathBuf {
+    let home = folder(environment, "HOME").filter(|_| !rustix::process::geteuid().is_root());
+    home.map_or_else(|| "/etc/gitlab-runner/certs".into(), |home| home.join(".gitlab-runner/certs"))
+}
+
+fn folder(environment: &BTreeMap<OsString, OsString>, name: &str) -> Option<PathBuf> {
+    environment.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// Waits until somebody asks the program to end: Ctrl-C, or `kill`.

@@ -1,8 +1,19 @@
-//! Certificates: what is wrong with those of servers, in plain words.
+//! Certificates: which to trust, and what is wrong with those of servers, in plain words.
 
 use std::fmt;
 
-use rustls::CertificateError;
+use reqwest::Certificate;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, RootCertStore};
+
+/// Those of the PEM certificates that are fit to be trusted; a file that holds others as well is no less
+/// useful for that.
+pub(super) fn usable(pem: &[u8]) -> Vec<Certificate> {
+    let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    let fit = found.filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
+    fit.filter_map(|certificate| Certificate::from_der(&certificate).ok()).collect()
+}
 
 /// Why a server's certificate does not prove that it is the server; each has another remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +74,14 @@ mod tests {
     use rustls::OtherError;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_certificate_is_passed_over() {
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for pem in ["", "no certificate", broken, "-----BEGIN CERTIFICATE-----\n"] {
+            assert_eq!(usable(pem.as_bytes()).len(), 0, "{pem:?}");
+        }
+    }
 
     #[test]
     fn faults_without_a_server_to_show_them_are_told_apart_too() {

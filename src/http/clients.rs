@@ -8,6 +8,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::Resolve;
 use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Url, redirect};
 
+use super::certificate::usable;
 use super::place::Bounded;
 use super::{HttpError, HttpSettings, Place, authority};
 
@@ -29,8 +30,8 @@ enum Trust {
     Nobody,
     /// Those that the system trusts. Without any, the first HTTPS request reports it.
     System,
-    /// Those that are trusted for this host (with its port, if it has one) as well.
-    Host(String),
+    /// Those that are trusted for the host of this URL, which has no path, as well.
+    Host(Url),
 }
 
 impl Clients {
@@ -45,17 +46,16 @@ impl Clients {
         });
         let clients = Self { settings, proxy, proxied, resolver, made: Mutex::default() };
         for host in clients.settings.ca_files.keys() {
-            clients.get(Trust::Host(host.clone()), Place::LinkLocal)?;
+            clients.certificates(host)?;
         }
         Ok(clients)
     }
 
     /// The client for a request to `url`, which may lead no further than `bound`.
     pub(super) fn client(&self, url: &Url, bound: Place) -> Result<Client, HttpError> {
-        let authority = authority(url);
         let trust = match url.scheme() {
             "http" => Trust::Nobody,
-            _ if self.settings.ca_files.contains_key(&authority) => Trust::Host(authority),
+            _ if self.is_special(url) => Trust::Host(host_only(url)),
             _ => Trust::System,
         };
         // Of a host behind the proxy the client looks up nothing; it would look up the proxy.
@@ -67,6 +67,13 @@ impl Clients {
     pub(super) fn is_proxied(&self, url: &Url) -> bool {
         let uri = url.as_str().parse();
         uri.is_ok_and(|uri| self.proxied.as_ref().is_some_and(|proxied| proxied.intercept(&uri).is_some()))
+    }
+
+    /// Whether anything is said of the certificates of the URL's host.
+    fn is_special(&self, url: &Url) -> bool {
+        let settings = &self.settings;
+        settings.ca_files.contains_key(&authority(url))
+            || settings.found_certificates.iter().any(|found| found.hosts.include(url))
     }
 
     fn get(&self, trust: Trust, bound: Place) -> Result<Client, HttpError> {
@@ -86,15 +93,25 @@ impl Clients {
         match trust {
             Trust::Nobody => builder.tls_certs_only([]).build().map_err(setup),
             Trust::System => builder.build().map_err(setup),
-            Trust::Host(host) => {
-                let broken = |source| HttpError::CaFile { host: host.clone(), source };
-                let pem = self.settings.ca_files.get(host).map(Vec::as_slice).unwrap_or_default();
-                let certificates =
-                    Certificate::from_pem_bundle(pem).map_err(|source| broken(Some(source)))?;
-                if certificates.is_empty() {
-                    return Err(broken(None));
-                }
-                builder.tls_certs_merge(certificates).build().map_err(|source| broken(Some(source)))
+            Trust::Host(url) => {
+                let found = self.settings.found_certificates.iter().filter(|found| found.hosts.include(url));
+                let mut certificates: Vec<_> = found.flat_map(|found| usable(&found.pem)).collect();
+                certificates.extend(self.certificates(&authority(url))?);
+                builder.tls_certs_merge(certificates).build().map_err(setup)
+            }
+        }
+    }
+
+    /// The certificates that the administrator gives for `host`.
+    fn certificates(&self, host: &str) -> Result<Vec<Certificate>, HttpError> {
+        let Some(pem) = self.settings.ca_files.get(host) else { return Ok(Vec::new()) };
+        let given = Certificate::from_pem_bundle(pem).map(|given| given.len());
+        let broken = |source| Err(HttpError::CaFile { host: host.to_owned(), source });
+        match given {
+            Err(source) => broken(Some(source)),
+            Ok(given) => {
+                let usable = usable(pem);
+                if given == 0 || usable.len() != given { broken(None) } else { Ok(usable) }
             }
         }
     }
@@ -123,6 +140,17 @@ impl fmt::Debug for Clients {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Clients").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// The URL without user information, path and what follows it.
+fn host_only(url: &Url) -> Url {
+    let mut host = url.clone();
+    // Only what has no host refuses these.
+    let _ = host.set_username("").and_then(|()| host.set_password(None));
+    host.set_path("");
+    host.set_query(None);
+    host.set_fragment(None);
+    host
 }
 
 fn proxy(settings: &HttpSettings) -> Result<Option<Proxy>, HttpError> {

@@ -19,7 +19,7 @@ pub enum HttpError {
     CaFile {
         /// The host the file was given for.
         host: String,
-        /// What the TLS library says; none where the file is simply empty.
+        /// What the TLS library says; none where the file is empty, or holds something else as well.
         source: Option<reqwest::Error>,
     },
     /// The proxy's URL is no URL of a proxy. It is not shown, for it may hold a password.

@@ -36,4 +36,4 @@ pub use message::{Request, Response};
 pub use place::Place;
 pub use reqwest::{Method, StatusCode, Url, header};
 pub use retry::{Patience, Retries, may_recover};
-pub use settings::{HttpSettings, Notice};
+pub use settings::{FoundCertificates, Hosts, HttpSettings, Notice};

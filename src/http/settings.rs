@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::Url;
 
-use super::Patience;
+use super::{Patience, authority};
 use crate::secret::Secret;
 
 /// What an administrator decides about the network. The default trusts the system's certificates,
@@ -17,8 +18,10 @@ use crate::secret::Secret;
 pub struct HttpSettings {
     /// Hosts (`host` or `host:port`) that are spoken to in the clear. HTTPS to them stays possible.
     pub plain_http: BTreeSet<String>,
-    /// PEM certificates trusted beside the system's, by host (`host` or `host:port`).
+    /// PEM certificates trusted beside the system's, by host (`host` or `host:port`). All must be good.
     pub ca_files: BTreeMap<String, Vec<u8>>,
+    /// PEM certificates that others have left for us; those that cannot be read are passed over.
+    pub found_certificates: Vec<FoundCertificates>,
     /// Hosts (`host` or `host:port`) to which redirects may lead also at private and loopback addresses, as
     /// those of `plain_http` are.
     pub trusted_hosts: BTreeSet<String>,
@@ -39,11 +42,42 @@ pub struct HttpSettings {
     pub now: Timestamp,
 }
 
+/// Certificates trusted for some hosts beside the system's.
+#[derive(Debug)]
+pub struct FoundCertificates {
+    /// For whom.
+    pub hosts: Hosts,
+    /// The certificates.
+    pub pem: Vec<u8>,
+}
+
+/// Which hosts are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// The one of this name, whatever its port.
+    Named(String),
+    /// The one of this name and port, the port only where it is not HTTPS's own.
+    At(String),
+}
+
+impl Hosts {
+    pub(super) fn include(&self, url: &Url) -> bool {
+        match self {
+            Self::Named(name) => url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(name)),
+            // As a URL it has no port that goes without saying.
+            Self::At(host) => {
+                Url::parse(&format!("https://{host}/")).is_ok_and(|host| authority(&host) == authority(url))
+            }
+        }
+    }
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             plain_http: BTreeSet::new(),
             ca_files: BTreeMap::new(),
+            found_certificates: Vec::new(),
             trusted_hosts: BTreeSet::new(),
             https_proxy: None,
             no_proxy: None,
@@ -91,5 +125,30 @@ impl Default for Notice {
 impl fmt::Debug for Notice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Notice")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_meant_by_name_or_by_name_and_port() {
+        let named = || Hosts::Named("gitlab.example".to_owned());
+        let at = |host: &str| Hosts::At(host.to_owned());
+        for (hosts, url, included) in [
+            (named(), "https://gitlab.example/", true),
+            (named(), "https://gitlab.example:5050/x", true),
+            (named(), "https://x.gitlab.example/", false),
+            (Hosts::Named("GitLab.example".to_owned()), "https://gitlab.example/", true),
+            (at("gitlab.example"), "https://gitlab.example/jwt/auth", true),
+            (at("gitlab.example"), "https://gitlab.example:5050/", false),
+            (at("GitLab.example:443"), "https://gitlab.example/", true),
+            (at("gitlab.example:8443"), "https://gitlab.example:8443/", true),
+            (at("gitlab.example:8443"), "https://gitlab.example/", false),
+            (at(""), "https://gitlab.example/", false),
+        ] {
+            assert_eq!(hosts.include(&Url::parse(url).unwrap()), included, "{hosts:?} {url}");
+        }
     }
 }

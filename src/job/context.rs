@@ -46,6 +46,8 @@ pub struct Job {
     pub pipeline_url: Option<String>,
     /// The runner's working folder for the project, below its builds folder.
     pub project_slug: String,
+    /// The certificates behind which the runner has found GitLab, in PEM. They are the runner's word.
+    pub server_ca: Option<String>,
     registry: Result<Registry, JobError>,
     variables: Variables,
 }
@@ -116,6 +118,7 @@ impl Job {
             pipeline_id: trusted("CI_PIPELINE_ID"),
             pipeline_url: trusted("CI_PIPELINE_URL"),
             project_slug: clone_url.path,
+            server_ca: server_ca(payload, environment),
             registry: registry(&variables, &payload.credentials),
             variables,
         })
@@ -201,6 +204,18 @@ fn registry(variables: &Variables, credentials: &[Credential]) -> Result<Registr
     let found = credentials.iter().find(|entry| entry.kind == "registry" && entry.url == host);
     let entry = found.ok_or_else(|| JobError::NoCredentials { registry: host.to_owned() })?;
     Ok(Registry { host: entry.url.clone(), user: entry.username.clone(), password: entry.password.clone() })
+}
+
+/// `CI_SERVER_TLS_CA_FILE`, which the runner sets, and which anything that the author sets replaces.
+///
+/// The runner does not list its own value in the response. So where the author's variables and secrets do
+/// not have the key, the value is the runner's. A key may hold a `=`, where the environment ends its name.
+fn server_ca(payload: &Payload, environment: &Environment) -> Option<String> {
+    const KEY: &str = "CI_SERVER_TLS_CA_FILE";
+    let variables = payload.variables.iter().map(|variable| &variable.key);
+    let replaced = variables.chain(&payload.secrets).any(|key| key.split('=').next() == Some(KEY));
+    let value = environment.job_variables.get(KEY).filter(|_| !replaced)?;
+    present(value.expose())
 }
 
 fn present(text: &str) -> Option<String> {

@@ -3,8 +3,10 @@
 //! Every field may be missing, null or empty, because each release of GitLab and of the runner has
 //! its own set of them; fields not named here are ignored. A missing text is an empty one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
 
 use crate::secret::Secret;
@@ -20,6 +22,8 @@ pub struct Payload {
     pub git_info: GitInfo,
     /// All variables, unexpanded, GitLab's own before the author's of the same key.
     pub variables: Vec<Variable>,
+    /// The variables that the author takes from a vault; the runner looks their values up.
+    pub secrets: BTreeSet<String>,
     /// Passwords that GitLab made for this job.
     pub credentials: Vec<Credential>,
 }
@@ -111,6 +115,7 @@ impl Payload {
             job_info: take(&mut fields, "job_info")?,
             git_info: take(&mut fields, "git_info")?,
             variables: take(&mut fields, "variables")?,
+            secrets: take::<BTreeMap<String, IgnoredAny>>(&mut fields, "secrets")?.into_keys().collect(),
             credentials: take(&mut fields, "credentials")?,
         })
     }

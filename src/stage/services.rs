@@ -1,6 +1,6 @@
 //! What a stage uses of the host and the network, set up as the admin decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::Driver;
+use super::certificates::{ca_files, gitlab_certificates, runner_certificates};
 use crate::admin::{AdminConfig, CacheConfig, CacheUse, Isolation};
 use crate::failure::Failure;
 use crate::folder::Folder;
-use crate::http::{Http, HttpSettings, Patience, Request, authority};
+use crate::http::{FoundCertificates, Http, HttpSettings, Patience, Request, authority};
 use crate::job::Job;
 use crate::pipeline::Effort;
 use crate::publish::{Credentials, Registry};
@@ -67,7 +68,8 @@ impl Driver<'_> {
         let registry = job.registry()?;
         let credentials =
             Credentials::Password { user: registry.user.clone(), password: registry.password.clone() };
-        self.registry_with(&registry.host, credentials, Some(&job.gitlab_host), patience)
+        let http = self.http(patience, gitlab_certificates(job))?;
+        Ok(self.registry_through(http, &registry.host, credentials, Some(&job.gitlab_host)))
     }
 
     /// The registry at `host`; `token_host` may give out its tokens, beside those that the admin names.
@@ -77,20 +79,25 @@ impl Driver<'_> {
         credentials: Credentials,
         token_host: Option<&str>,
     ) -> Result<Registry, Failure> {
-        self.registry_with(host, credentials, token_host, self.config.limits.patience)
+        Ok(self.registry_through(
+            self.http(self.config.limits.patience, None)?,
+            host,
+            credentials,
+            token_host,
+        ))
     }
 
-    fn registry_with(
+    fn registry_through(
         &self,
+        http: Http,
         host: &str,
         credentials: Credentials,
         token_host: Option<&str>,
-        patience: Duration,
-    ) -> Result<Registry, Failure> {
+    ) -> Registry {
         let config = self.config.registries.get(host);
         let mut token_hosts = config.map(|config| config.token_hosts.clone()).unwrap_or_default();
         token_hosts.extend(token_host.map(str::to_owned));
-        Ok(Registry::new(Arc::new(self.http(patience)?), host, credentials, token_hosts))
+        Registry::new(Arc::new(http), host, credentials, token_hosts)
     }
 
     /// The binary caches of the admin, and those that `spec` adds of what the admin allows.
@@ -129,7 +136,7 @@ impl Driver<'_> {
                 settings.push(cache_settings(url, config)?);
             }
         }
-        let http = Arc::new(self.http(self.config.limits.patience)?);
+        let http = Arc::new(self.http(self.config.limits.patience, None)?);
         Ok(Arc::new(BinaryCaches::new(http, settings, self.config.require_signatures)))
     }
 
@@ -139,7 +146,8 @@ impl Driver<'_> {
         Effort { threads: limits.threads, uploads: limits.uploads, chunk: limits.chunk }
     }
 
-    fn http(&self, patience: Duration) -> Result<Http, Failure> {
+    /// A client that trusts what the admin, the runner and `more` give.
+    fn http(&self, patience: Duration, more: Option<FoundCertificates>) -> Result<Http, Failure> {
         let variable = |names: [&str; 2]| {
             let value = names.iter().find_map(|name| self.host.get(OsStr::new(name)));
             value.map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
@@ -147,6 +155,10 @@ impl Driver<'_> {
         let settings = HttpSettings {
             plain_http: plain_http_hosts(self.config),
             ca_files: ca_files(self.config)?,
+            found_certificates: runner_certificates(&self.config.runner_certs)
+                .into_iter()
+                .chain(more)
+                .collect(),
             trusted_hosts: trusted_hosts(self.config),
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]),
@@ -197,7 +209,7 @@ fn cache_settings(url: &str, config: &CacheConfig) -> Result<CacheSettings, Fail
 }
 
 /// Host and port of a cache behind HTTP.
-fn cache_host(url: &str) -> Option<String> {
+pub(super) fn cache_host(url: &str) -> Option<String> {
     let url = Request::url(url).ok()?;
     matches!(url.scheme(), "http" | "https").then(|| authority(&url))
 }
@@ -214,21 +226,4 @@ fn plain_http_hosts(config: &AdminConfig) -> BTreeSet<String> {
 fn trusted_hosts(config: &AdminConfig) -> BTreeSet<String> {
     let caches = config.caches.keys().filter_map(|url| cache_host(url));
     config.trusted_hosts.iter().chain(config.registries.keys()).cloned().chain(caches).collect()
-}
-
-fn ca_files(config: &AdminConfig) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
-    let registries = config.registries.iter();
-    let registries =
-        registries.filter_map(|(host, registry)| Some((host.clone(), registry.ca_file.as_ref()?)));
-    let caches = config.caches.iter();
-    let caches = caches.filter_map(|(url, cache)| Some((cache_host(url)?, cache.ca_file.as_ref()?)));
-    let mut files = BTreeMap::new();
-    for (host, file) in registries.chain(caches) {
-        let bytes = std::fs::read(file).map_err(|error| {
-            Failure::system(error)
-                .fix(format!("let the runner's user read `{}`, the `ca_file` of `{host}`", file.display()))
-        })?;
-        files.insert(host, bytes);
-    }
-    Ok(files)
 }

@@ -10,3 +10,4 @@ mod proxies;
 mod support;
 mod tls;
 mod tokens;
+mod trust;

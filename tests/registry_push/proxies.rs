@@ -63,7 +63,8 @@ impl Drop for Proxy {
 async fn check_push(host: &str, authority: &Authority, environment: &[(&str, String)]) {
     let yaml =
         format!("registries: {{ '{host}': {{ ca_file: {} }} }}", authority.file("ca", "pem").display());
-    let defaults = Host { state_dir: "/nonexistent".into(), threads: NonZeroUsize::MIN };
+    let nowhere = || "/nonexistent".into();
+    let defaults = Host { state_dir: nowhere(), runner_certs: nowhere(), threads: NonZeroUsize::MIN };
     let config = AdminConfig::parse("config.yaml", yaml.as_bytes(), &defaults).unwrap();
     let variables: BTreeMap<OsString, OsString> =
         environment.iter().map(|(name, value)| (name.into(), value.into())).collect();

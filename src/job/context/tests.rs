@@ -239,3 +239,30 @@ fn debug_output_of_a_job_shows_no_secret() {
         assert!(!format!("{:?}", parse(response, &[]).unwrap()).contains("canary"));
     }
 }
+
+/// Whatever an author sets reaches the environment under the same name as what the runner sets.
+#[test]
+fn the_certificates_of_gitlab_are_the_runners_word_or_nobodys() {
+    let said = ("CI_SERVER_TLS_CA_FILE", "PEM");
+    assert_eq!(parse(GITLAB_14, &[said]).unwrap().server_ca.as_deref(), Some("PEM"));
+    assert_eq!(parse(GITLAB_14, &[]).unwrap().server_ca, None);
+    assert_eq!(parse(GITLAB_14, &[(said.0, "")]).unwrap().server_ca, None);
+
+    let response: serde_json::Value = serde_json::from_str(GITLAB_14).unwrap();
+    for key in [said.0, "CI_SERVER_TLS_CA_FILE=", "CI_SERVER_TLS_CA_FILE=PEM=more"] {
+        let mut by_variable = response.clone();
+        let variable = serde_json::json!({ "key": key, "value": "PEM" });
+        by_variable["variables"].as_array_mut().unwrap().push(variable);
+        let mut by_secret = response.clone();
+        by_secret["secrets"] = serde_json::json!({ key: { "vault": {}, "file": true } });
+        for response in [by_variable, by_secret] {
+            let job = parse(&response.to_string(), &[said]).unwrap();
+
+            assert_eq!(job.server_ca, None, "{key}");
+        }
+    }
+
+    let mut other = response;
+    other["secrets"] = serde_json::json!({ "PASSWORD": {}, "CI_SERVER_TLS_CA_FILE_2": {} });
+    assert_eq!(parse(&other.to_string(), &[said]).unwrap().server_ca.as_deref(), Some("PEM"));
+}
