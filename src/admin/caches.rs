@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{absolute_path, read_absolute_path};
+use super::{ClientFiles, absolute_path, client_files, read_absolute_path};
 use crate::nix::PublicKey;
 use crate::yaml::{Error, Value};
 
@@ -20,6 +20,8 @@ pub struct CacheConfig {
     pub token_file: Option<PathBuf>,
     /// Certificates trusted for its host beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// The files of what is shown to its host where that wants to know who asks.
+    pub client_certificate: Option<ClientFiles>,
     /// For which specs it is asked.
     pub used: CacheUse,
 }
@@ -55,8 +57,16 @@ impl CacheConfig {
         if value.is_null() {
             return Ok(Self::default());
         }
-        let fields =
-            value.fields(&["public_keys", "priority", "netrc_file", "token_file", "ca_file", "use"])?;
+        let fields = value.fields(&[
+            "public_keys",
+            "priority",
+            "netrc_file",
+            "token_file",
+            "ca_file",
+            "client_certificate",
+            "client_key",
+            "use",
+        ])?;
         let mut public_keys = Vec::new();
         if let Some(keys) = fields.get("public_keys") {
             for key in keys.list_or_one()? {
@@ -74,6 +84,7 @@ impl CacheConfig {
             netrc_file: absolute_path(&fields, "netrc_file")?,
             token_file: token_file.map(read_absolute_path).transpose()?,
             ca_file: absolute_path(&fields, "ca_file")?,
+            client_certificate: client_files(&fields)?,
             used: fields.get("use").map(|value| value.word(&uses)).transpose()?.unwrap_or_default(),
         })
     }

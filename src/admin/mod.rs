@@ -70,11 +70,22 @@ pub struct NixConfig {
     pub options: BTreeMap<String, String>,
 }
 
+/// The files of a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// The certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// What is special about one registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryConfig {
     /// Certificates trusted for this host beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// The files of what is shown to it where it wants to know who asks.
+    pub client_certificate: Option<ClientFiles>,
     /// Whether it is spoken to without TLS.
     pub plain_http: bool,
     /// Hosts beside the registry's and GitLab's that may ask for the job's credentials.
@@ -230,9 +241,11 @@ impl NixConfig {
 
 impl RegistryConfig {
     fn read(value: &Value<'_>) -> Result<Self, Error> {
-        let fields = value.fields(&["ca_file", "plain_http", "token_hosts"])?;
+        let fields =
+            value.fields(&["ca_file", "client_certificate", "client_key", "plain_http", "token_hosts"])?;
         Ok(Self {
             ca_file: absolute_path(&fields, "ca_file")?,
+            client_certificate: client_files(&fields)?,
             plain_http: fields.get("plain_http").map(Value::boolean).transpose()?.unwrap_or_default(),
             token_hosts: hosts(&fields, "token_hosts")?,
         })
@@ -292,6 +305,19 @@ fn read_absolute_path(value: &Value<'_>) -> Result<PathBuf, Error> {
     }
 }
 
+/// `client_certificate` and `client_key`: both, or neither.
+fn client_files(fields: &Fields<'_>) -> Result<Option<ClientFiles>, Error> {
+    match (fields.get("client_certificate"), fields.get("client_key")) {
+        (Some(certificate), Some(key)) => Ok(Some(ClientFiles {
+            certificate: read_absolute_path(certificate)?,
+            key: read_absolute_path(key)?,
+        })),
+        (Some(alone), None) => Err(alone.error("there is no `client_key`", "say where its key is")),
+        (None, Some(alone)) => Err(alone.error("there is no `client_certificate`", "say whose key it is")),
+        (None, None) => Ok(None),
+    }
+}
+
 /// A list of hosts, each with its port if it has one.
 fn hosts(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<String>, Error> {
     let Some(value) = fields.get(key) else { return Ok(BTreeSet::new()) };
@@ -344,9 +370,11 @@ mod tests {
             "sandbox: none\n\
              nix: { programs: /opt/nix/bin, store: daemon, search_path: { nixpkgs: /srv/nixpkgs }, options: { cores: 2 } }\n\
              caches: { 'https://c.example/': { public_keys: ['c-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY='], \
-             priority: 3, token_file: /etc/token, ca_file: /etc/c.pem, use: on_request }, 'file:///srv/c': }\n\
+             priority: 3, token_file: /etc/token, ca_file: /etc/c.pem, client_certificate: /c.pem, client_key: /c.key, \
+             use: on_request }, 'file:///srv/c': }\n\
              require_signatures: always\n\
-             registries: { 'r.example:5000': { ca_file: /etc/ca.pem, plain_http: true, token_hosts: [gitlab.example] } }\n\
+             registries: { 'r.example:5000': { ca_file: /etc/ca.pem, client_certificate: /etc/me.pem, \
+             client_key: /etc/me.key, plain_http: true, token_hosts: [gitlab.example] } }\n\
              trusted_hosts: ['storage.example:9000']\nrunner_certs: /r\nbuilds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
              scripts: { shell: sh, path: /bin, environment: { LANG: C }, read_only: [/srv/tools] }\n\
              limits: { grace: 1, threads: 3, uploads: 2, chunk: 8, patience: 60 }\n",
@@ -355,6 +383,10 @@ mod tests {
 
         let registry = RegistryConfig {
             ca_file: Some("/etc/ca.pem".into()),
+            client_certificate: Some(ClientFiles {
+                certificate: "/etc/me.pem".into(),
+                key: "/etc/me.key".into(),
+            }),
             plain_http: true,
             token_hosts: BTreeSet::from(["gitlab.example".to_owned()]),
         };
@@ -364,6 +396,7 @@ mod tests {
             netrc_file: None,
             token_file: Some("/etc/token".into()),
             ca_file: Some("/etc/c.pem".into()),
+            client_certificate: Some(ClientFiles { certificate: "/c.pem".into(), key: "/c.key".into() }),
             used: CacheUse::OnRequest,
         };
         let text = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
@@ -421,6 +454,14 @@ mod tests {
             (
                 "caches:\n  https://c.example: { public_keys: [secret] }",
                 "config.yaml:2:38: `caches.\"https://c.example\".public_keys[0]`: ",
+            ),
+            (
+                "registries:\n  r.example: { client_certificate: /c }",
+                "config.yaml:2:36: `registries.\"r.example\".client_certificate`: there is no `client_key`",
+            ),
+            (
+                "caches:\n  https://c.example: { client_key: /c }",
+                "config.yaml:2:36: `caches.\"https://c.example\".client_key`: there is no `client_certificate`",
             ),
             ("builds_dir: builds", "config.yaml:1:13: `builds_dir`: `builds` is not an absolute path"),
             ("limits: { uploads: 0 }", "config.yaml:1:20: `limits.uploads`: `0` is out of range"),

@@ -4,7 +4,7 @@ use std::io;
 
 use super::Failure;
 use crate::folder::FolderError;
-use crate::http::{CertificateFault, HttpError, Place, RedirectRule};
+use crate::http::{CertificateFault, ClientCertificateFault, HttpError, Place, RedirectRule};
 use crate::job::JobError;
 use crate::lock::LockError;
 use crate::pipeline::{BuildError, LockFileError};
@@ -150,6 +150,9 @@ impl From<BinaryCacheError> for Failure {
                 CacheFault::Unsigned => Self::system(error).fix(
                     "give `caches.URL.public_keys` the key that signs the cache, in the admin's configuration",
                 ),
+                CacheFault::Http(HttpError::ClientRefused { .. }) => Self::system(error).fix(
+                    "give `caches.URL.client_certificate` and `client_key` what it takes, in the admin's configuration",
+                ),
                 CacheFault::Http(HttpError::NotEncrypted { .. }) => Self::system(error)
                     .fix("list the cache by its `http://` address, if it is meant to be without TLS"),
                 CacheFault::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Self::system(error)
@@ -209,6 +212,14 @@ impl From<HttpError> for Failure {
             HttpError::CaFile { .. } | HttpError::Setup { .. } => {
                 Self::system(error).fix("give `registries.HOST.ca_file` a file of PEM certificates")
             }
+            HttpError::ClientCertificate { host, fault } => {
+                let fix = client_certificate_fix(*fault, host);
+                Self::system(error).fix(fix)
+            }
+            HttpError::ClientRefused { .. } => Self::system(error).fix(
+                "give `client_certificate` and `client_key` of `registries.HOST` or `caches.URL` what it takes, in the \
+                 admin's configuration",
+            ),
             HttpError::Proxy { .. } => Self::system(error).fix("mend `HTTPS_PROXY` of the runner's environment"),
             HttpError::NotEncrypted { .. } => Self::system(error)
                 .fix("serve the registry with TLS, or set `registries.HOST.plain_http: true` in the admin's configuration"),
@@ -251,6 +262,25 @@ fn certificate_fix(fault: CertificateFault, ca_file: &str) -> String {
             "let the server use a new one, and find out why it was revoked".to_owned()
         }
         CertificateFault::Other => "let the server use a certificate that other programs accept".to_owned(),
+    }
+}
+
+/// What mends the client certificate for `host`.
+fn client_certificate_fix(fault: ClientCertificateFault, host: &str) -> String {
+    let keys = format!("for `{host}` in the admin's configuration");
+    match fault {
+        ClientCertificateFault::NoCertificate => {
+            format!("give `client_certificate` a file of PEM certificates, {keys}")
+        }
+        ClientCertificateFault::NoKey => {
+            format!("give `client_key` a file with a PEM key that needs no passphrase, {keys}")
+        }
+        ClientCertificateFault::Mismatch => {
+            format!(
+                "let `client_certificate` and `client_key` be a pair, the host's own certificate first, {keys}"
+            )
+        }
+        ClientCertificateFault::Unusable => format!("use an RSA, ECDSA or Ed25519 certificate, {keys}"),
     }
 }
 

@@ -1,11 +1,17 @@
-//! Certificates: which to trust, and what is wrong with those of servers, in plain words.
+//! Certificates: which to trust, which to show, and what is wrong with those of servers, in plain words.
 
 use std::fmt;
 
-use reqwest::Certificate;
-use rustls::pki_types::CertificateDer;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::{Certificate, Identity};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
+
+use crate::secret::Secret;
 
 /// Those of the PEM certificates that are fit to be trusted; a file that holds others as well is no less
 /// useful for that.
@@ -13,6 +19,68 @@ pub(super) fn usable(pem: &[u8]) -> Vec<Certificate> {
     let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
     let fit = found.filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
     fit.filter_map(|certificate| Certificate::from_der(&certificate).ok()).collect()
+}
+
+/// What we show to a server that wants to know who asks (mutual TLS).
+#[derive(Debug)]
+pub struct ClientCertificate {
+    /// Our certificate and those between it and its authority, in PEM.
+    pub certificate: Vec<u8>,
+    /// Its key, in PEM.
+    pub key: Secret,
+}
+
+/// Why a client certificate cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientCertificateFault {
+    /// There is no certificate.
+    #[error("the certificate's file holds none in PEM")]
+    NoCertificate,
+    /// There is no key.
+    #[error("the key's file holds none in PEM, or it is behind a passphrase")]
+    NoKey,
+    /// There are both, and they do not belong together.
+    #[error("the key is that of another certificate")]
+    Mismatch,
+    /// The TLS library does not know such certificates or keys.
+    #[error("the certificate or its key is broken or of an unknown kind")]
+    Unusable,
+}
+
+impl ClientCertificate {
+    /// Checks that both are there and belong together. The certificate's file may hold a key as well, and the
+    /// key's a certificate: each is read for its own part.
+    pub(super) fn identity(&self) -> Result<Identity, ClientCertificateFault> {
+        let certificates = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|_| ClientCertificateFault::NoCertificate)?;
+        if certificates.is_empty() {
+            return Err(ClientCertificateFault::NoCertificate);
+        }
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes());
+        let key = key.map_err(|_| ClientCertificateFault::NoKey)?;
+        let label = match &key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        let mut pem = pem(label, key.secret_der());
+        for certificate in &certificates {
+            pem.push_str(&self::pem("CERTIFICATE", certificate));
+        }
+        let pem = Secret::from(pem);
+        match CertifiedKey::from_der(certificates, key, &ring::default_provider()) {
+            Ok(_) => {
+                Identity::from_pem(pem.expose().as_bytes()).map_err(|_| ClientCertificateFault::Unusable)
+            }
+            Err(rustls::Error::InconsistentKeys(_)) => Err(ClientCertificateFault::Mismatch),
+            Err(_) => Err(ClientCertificateFault::Unusable),
+        }
+    }
+}
+
+/// As RFC 7468 has it, but for the length of its lines.
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der))
 }
 
 /// Why a server's certificate does not prove that it is the server; each has another remedy.

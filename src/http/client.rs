@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::body::Sending;
 use super::clients::Clients;
-use super::error::{no_connection, out_of_bounds};
+use super::error::{client_refused, no_connection, out_of_bounds};
 use super::place::{Place, SystemResolver};
 use super::{HttpError, HttpSettings, Notice, Patience, RedirectRule, Request, Response, authority, shown};
 use crate::secret::Secret;
@@ -81,10 +81,7 @@ impl Http {
         let mut redirected_by: Option<Url> = None;
         for _ in 0..=MOST_REDIRECTS {
             let sent = self.send_once(&request, bound).await;
-            let response = sent.map_err(|error| match &redirected_by {
-                Some(from) => beyond(error, from, &request.url),
-                None => error,
-            })?;
+            let response = sent.map_err(|error| self.told(error, redirected_by.as_ref(), &request.url))?;
             let Some(target) = redirect_target(&request, &response) else { return Ok(response) };
             let from = request.url.clone();
             let refused = |rule| Err(redirect(&from, &target, rule));
@@ -133,6 +130,20 @@ impl Http {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         longest.mul_f64((bits >> 11) as f64 / (1u64 << 53) as f64)
+    }
+
+    /// The error of a request to `url`, with what only is clear from the way there.
+    fn told(&self, error: HttpError, redirected_by: Option<&Url>, url: &Url) -> HttpError {
+        if let (Some(from), Some(place)) = (redirected_by, out_of_bounds(&error)) {
+            return redirect(from, url, RedirectRule::Beyond(place));
+        }
+        match client_refused(&error) {
+            Some(source) => {
+                let host = authority(url);
+                HttpError::ClientRefused { shown: self.clients.identifies(&host), host, source }
+            }
+            None => error,
+        }
     }
 
     /// How far the server that answered may send us with a redirect to `target`: as far as it is away itself,
@@ -203,14 +214,6 @@ impl Http {
 
 fn redirect(from: &Url, to: &Url, rule: RedirectRule) -> HttpError {
     HttpError::Redirect { from: shown(from), to: shown(to), rule }
-}
-
-/// The error, told as that of the redirect if that led out of bounds.
-fn beyond(error: HttpError, from: &Url, to: &Url) -> HttpError {
-    match out_of_bounds(&error) {
-        Some(place) => redirect(from, to, RedirectRule::Beyond(place)),
-        None => error,
-    }
 }
 
 fn header_value(secret: &Secret) -> Option<HeaderValue> {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::Resolve;
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Url, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy, Url, redirect};
 
 use super::certificate::usable;
 use super::place::Bounded;
-use super::{HttpError, HttpSettings, Place, authority};
+use super::{ClientCertificate, HttpError, HttpSettings, Place, authority};
 
 /// The clients that a process needs; they share no connections, so that each connection is within the
 /// bound of whoever uses it.
@@ -30,7 +30,7 @@ enum Trust {
     Nobody,
     /// Those that the system trusts. Without any, the first HTTPS request reports it.
     System,
-    /// Those that are trusted for the host of this URL, which has no path, as well.
+    /// Those that are trusted for the host of this URL, which has no path, as well; it also sees who we are.
     Host(Url),
 }
 
@@ -47,6 +47,9 @@ impl Clients {
         let clients = Self { settings, proxy, proxied, resolver, made: Mutex::default() };
         for host in clients.settings.ca_files.keys() {
             clients.certificates(host)?;
+        }
+        for host in clients.settings.client_certificates.keys() {
+            clients.identity(host)?;
         }
         Ok(clients)
     }
@@ -72,8 +75,15 @@ impl Clients {
     /// Whether anything is said of the certificates of the URL's host.
     fn is_special(&self, url: &Url) -> bool {
         let settings = &self.settings;
-        settings.ca_files.contains_key(&authority(url))
+        let host = authority(url);
+        settings.ca_files.contains_key(&host)
+            || self.identifies(&host)
             || settings.found_certificates.iter().any(|found| found.hosts.include(url))
+    }
+
+    /// Whether `host` sees who we are.
+    pub(super) fn identifies(&self, host: &str) -> bool {
+        self.settings.client_certificates.contains_key(host)
     }
 
     fn get(&self, trust: Trust, bound: Place) -> Result<Client, HttpError> {
@@ -96,10 +106,23 @@ impl Clients {
             Trust::Host(url) => {
                 let found = self.settings.found_certificates.iter().filter(|found| found.hosts.include(url));
                 let mut certificates: Vec<_> = found.flat_map(|found| usable(&found.pem)).collect();
-                certificates.extend(self.certificates(&authority(url))?);
-                builder.tls_certs_merge(certificates).build().map_err(setup)
+                let host = authority(url);
+                certificates.extend(self.certificates(&host)?);
+                let builder = builder.tls_certs_merge(certificates);
+                let builder = match self.identity(&host)? {
+                    Some(identity) => builder.identity(identity),
+                    None => builder,
+                };
+                builder.build().map_err(setup)
             }
         }
+    }
+
+    /// What the administrator gives to be shown to `host`.
+    fn identity(&self, host: &str) -> Result<Option<Identity>, HttpError> {
+        let given = self.settings.client_certificates.get(host);
+        let identity = given.map(ClientCertificate::identity).transpose();
+        identity.map_err(|fault| HttpError::ClientCertificate { host: host.to_owned(), fault })
     }
 
     /// The certificates that the administrator gives for `host`.

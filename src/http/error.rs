@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::place::OutOfBounds;
-use super::{CertificateFault, Place};
+use super::{CertificateFault, ClientCertificateFault, Place};
 
 /// Why a request got no answer, or its answer could not be used.
 ///
@@ -21,6 +21,24 @@ pub enum HttpError {
         host: String,
         /// What the TLS library says; none where the file is empty, or holds something else as well.
         source: Option<reqwest::Error>,
+    },
+    /// What is to be shown to a host is no certificate with its key.
+    #[error("the client certificate for `{host}` cannot be used: {fault}")]
+    ClientCertificate {
+        /// The host it was given for.
+        host: String,
+        /// What is wrong with it.
+        fault: ClientCertificateFault,
+    },
+    /// The server wants to know who asks, and our answer does not do.
+    #[error("`{host}` wants a client certificate, and {}", if *shown { "not ours" } else { "we have none for it" })]
+    ClientRefused {
+        /// Host and port.
+        host: String,
+        /// Whether we have shown one.
+        shown: bool,
+        /// How it says so.
+        source: rustls::Error,
     },
     /// The proxy's URL is no URL of a proxy. It is not shown, for it may hold a password.
     #[error("the HTTPS proxy is not given as a URL such as `http://proxy.example.com:3128`")]
@@ -139,6 +157,29 @@ pub(super) fn no_connection(host: String, error: reqwest::Error) -> HttpError {
             HttpError::Certificate { host, fault: CertificateFault::of(error), source: source.clone() }
         }
         _ => HttpError::Connect { host, source: error.without_url() },
+    }
+}
+
+/// How a server says that it wants another client certificate, or one at all (RFC 8446 §6.2).
+pub(super) fn client_refused(error: &HttpError) -> Option<rustls::Error> {
+    use rustls::AlertDescription::{
+        BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
+        DecryptError, UnknownCA, UnsupportedCertificate,
+    };
+    match tls_error(error) {
+        Some(
+            alert @ rustls::Error::AlertReceived(
+                BadCertificate
+                | CertificateExpired
+                | CertificateRequired
+                | CertificateRevoked
+                | CertificateUnknown
+                | DecryptError
+                | UnknownCA
+                | UnsupportedCertificate,
+            ),
+        ) => Some(alert.clone()),
+        _ => None,
     }
 }
 

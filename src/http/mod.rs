@@ -29,7 +29,7 @@ mod retry;
 mod settings;
 
 pub use body::Body;
-pub use certificate::CertificateFault;
+pub use certificate::{CertificateFault, ClientCertificate, ClientCertificateFault};
 pub use client::Http;
 pub use error::{HttpError, RedirectRule, authority, shown};
 pub use message::{Request, Response};

@@ -116,6 +116,8 @@ impl HttpError {
         match self {
             Self::Connect { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
             Self::CaFile { .. }
+            | Self::ClientCertificate { .. }
+            | Self::ClientRefused { .. }
             | Self::Proxy { .. }
             | Self::Setup { .. }
             | Self::NoUrl { .. }

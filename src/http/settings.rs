@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::Url;
 
-use super::{Patience, authority};
+use super::{ClientCertificate, Patience, authority};
 use crate::secret::Secret;
 
 /// What an administrator decides about the network. The default trusts the system's certificates,
@@ -20,6 +20,8 @@ pub struct HttpSettings {
     pub plain_http: BTreeSet<String>,
     /// PEM certificates trusted beside the system's, by host (`host` or `host:port`). All must be good.
     pub ca_files: BTreeMap<String, Vec<u8>>,
+    /// What to show to servers that ask who we are, by host (`host` or `host:port`).
+    pub client_certificates: BTreeMap<String, ClientCertificate>,
     /// PEM certificates that others have left for us; those that cannot be read are passed over.
     pub found_certificates: Vec<FoundCertificates>,
     /// Hosts (`host` or `host:port`) to which redirects may lead also at private and loopback addresses, as
@@ -77,6 +79,7 @@ impl Default for HttpSettings {
         Self {
             plain_http: BTreeSet::new(),
             ca_files: BTreeMap::new(),
+            client_certificates: BTreeMap::new(),
             found_certificates: Vec::new(),
             trusted_hosts: BTreeSet::new(),
             https_proxy: None,

@@ -9,8 +9,9 @@ use std::path::Path;
 use super::services::cache_host;
 use crate::admin::AdminConfig;
 use crate::failure::Failure;
-use crate::http::{FoundCertificates, Hosts};
+use crate::http::{ClientCertificate, FoundCertificates, Hosts};
 use crate::job::Job;
+use crate::secret::Secret;
 
 /// The bundles of whole systems have a quarter of it.
 const MAX_CERTIFICATES: u64 = 1 << 20;
@@ -31,6 +32,32 @@ pub(super) fn ca_files(config: &AdminConfig) -> Result<BTreeMap<String, Vec<u8>>
         files.insert(host, bytes);
     }
     Ok(files)
+}
+
+/// What the admin gives to be shown to registries and caches, by host.
+pub(super) fn client_certificates(
+    config: &AdminConfig,
+) -> Result<BTreeMap<String, ClientCertificate>, Failure> {
+    let registries = config.registries.iter();
+    let registries =
+        registries.filter_map(|(host, registry)| Some((host.clone(), registry.client_certificate.as_ref()?)));
+    let caches = config.caches.iter();
+    let caches =
+        caches.filter_map(|(url, cache)| Some((cache_host(url)?, cache.client_certificate.as_ref()?)));
+    let mut shown = BTreeMap::new();
+    for (host, files) in registries.chain(caches) {
+        let unreadable = |key: &str, file: &Path| {
+            let fix = format!("let the runner's user read `{}`, the `{key}` of `{host}`", file.display());
+            move |error: io::Error| Failure::system(error).fix(fix)
+        };
+        let certificate =
+            fs::read(&files.certificate).map_err(unreadable("client_certificate", &files.certificate))?;
+        let key = fs::read(&files.key).map_err(unreadable("client_key", &files.key))?;
+        // What is no text is no PEM either, which is found out later.
+        let key = String::from_utf8(key).unwrap_or_default();
+        shown.insert(host.clone(), ClientCertificate { certificate, key: Secret::from(key) });
+    }
+    Ok(shown)
 }
 
 /// The files `HOST.crt` of `folder`: GitLab Runner, "Self-signed certificates or custom Certification

@@ -10,7 +10,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::Driver;
-use super::certificates::{ca_files, gitlab_certificates, runner_certificates};
+use super::certificates::{ca_files, client_certificates, gitlab_certificates, runner_certificates};
 use crate::admin::{AdminConfig, CacheConfig, CacheUse, Isolation};
 use crate::failure::Failure;
 use crate::folder::Folder;
@@ -155,6 +155,7 @@ impl Driver<'_> {
         let settings = HttpSettings {
             plain_http: plain_http_hosts(self.config),
             ca_files: ca_files(self.config)?,
+            client_certificates: client_certificates(self.config)?,
             found_certificates: runner_certificates(&self.config.runner_certs)
                 .into_iter()
                 .chain(more)

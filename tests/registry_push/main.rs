@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what goes wrong is to be seen")]
 
 mod blobs;
+mod client_certificates;
 mod faults;
 mod images;
 mod origins;

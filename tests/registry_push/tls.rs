@@ -11,14 +11,16 @@ use nixlayer::failure::Failure;
 use nixlayer::http::{Http, HttpSettings};
 use nixlayer::oci::Repository;
 use nixlayer::publish::{Destination, Registry};
-use tokio::io::copy_bidirectional;
+use tokio::io::{copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::support::{CHUNK, Scripted, blob, bytes, count, credentials, image, reply, tag};
 
@@ -41,29 +43,46 @@ impl Authority {
 
     /// A server's side of TLS: `name` as in `IP:127.0.0.1`, for so many days from now.
     pub(crate) fn certify(&self, name: &str, days: i32) -> ServerConfig {
-        self.openssl(&format!(
-            "req -new {NEW_KEY} -keyout host.key -out host.csr -subj /CN=host -addext subjectAltName={name}"
-        ));
-        self.openssl(&format!(
-            "x509 -req -in host.csr -CA ca.pem -CAkey ca.key -copy_extensions copy -days {days} -out host.pem"
-        ));
-        self.server("host")
+        self.sign("host", name, days);
+        self.server("host", None)
+    }
+
+    /// The same, and the server wants a certificate of this authority from its clients.
+    pub(crate) fn certify_for_known_clients(&self, name: &str) -> ServerConfig {
+        self.sign("host", name, 1);
+        let mut known = RootCertStore::empty();
+        known.add(CertificateDer::from_pem_file(self.file("ca", "pem")).unwrap()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(known), provider);
+        self.server("host", Some(verifier.build().unwrap()))
     }
 
     /// A server that shows the authority's own certificate.
     fn itself(&self) -> ServerConfig {
-        self.server("ca")
+        self.server("ca", None)
     }
 
-    fn server(&self, name: &str) -> ServerConfig {
+    /// Makes `file.pem` and `file.key` for `name`.
+    pub(crate) fn sign(&self, file: &str, name: &str, days: i32) {
+        self.openssl(&format!(
+            "req -new {NEW_KEY} -keyout {file}.key -out {file}.csr -subj /CN=host -addext subjectAltName={name}"
+        ));
+        self.openssl(&format!(
+            "x509 -req -in {file}.csr -CA ca.pem -CAkey ca.key -copy_extensions copy -days {days} -out {file}.pem"
+        ));
+    }
+
+    fn server(&self, name: &str, clients: Option<Arc<dyn ClientCertVerifier>>) -> ServerConfig {
         let certificate = CertificateDer::from_pem_file(self.file(name, "pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(self.file(name, "key")).unwrap();
-        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap()
+            .unwrap();
+        let config = match clients {
+            Some(clients) => config.with_client_cert_verifier(clients),
+            None => config.with_no_client_auth(),
+        };
+        config.with_single_cert(vec![certificate], key).unwrap()
     }
 
     pub(crate) fn certificate(&self) -> Vec<u8> {
@@ -74,7 +93,7 @@ impl Authority {
         self.folder.path().join(name).with_extension(extension)
     }
 
-    fn openssl(&self, arguments: &str) {
+    pub(crate) fn openssl(&self, arguments: &str) {
         let arguments = arguments.split(' ');
         let made = Command::new("openssl").args(arguments).current_dir(self.folder.path()).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -96,8 +115,15 @@ impl Front {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // A client that does not like the certificate leaves here.
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut stream = match acceptor.accept(stream).into_fallible().await {
+                        Ok(stream) => stream,
+                        // One of the two does not like the other's certificate. A connection closed with
+                        // something unread in it would take the reason away from the client.
+                        Err((_, mut stream)) => {
+                            let _ = copy(&mut stream, &mut sink()).await;
+                            return;
+                        }
+                    };
                     let mut server = TcpStream::connect(behind).await.unwrap();
                     let _ = copy_bidirectional(&mut stream, &mut server).await;
                 });

@@ -18,7 +18,7 @@ use crate::support::{Scripted, credentials, reply};
 use crate::tls::{Authority, Front, registry};
 
 /// What the admin decides, on a host whose runner keeps its certificates in `certs` of `folder`.
-fn config(folder: &tempfile::TempDir, yaml: &str) -> AdminConfig {
+pub(crate) fn config(folder: &tempfile::TempDir, yaml: &str) -> AdminConfig {
     let host = Host {
         state_dir: folder.path().join("state"),
         runner_certs: folder.path().join("certs"),
@@ -27,7 +27,7 @@ fn config(folder: &tempfile::TempDir, yaml: &str) -> AdminConfig {
     AdminConfig::parse("config.yaml", yaml.as_bytes(), &host).unwrap()
 }
 
-async fn check_push(config: &AdminConfig, host: &str) -> Result<(), Failure> {
+pub(crate) async fn check_push(config: &AdminConfig, host: &str) -> Result<(), Failure> {
     let environment = Environment::parse([]).unwrap();
     let variables = BTreeMap::new();
     let driver = Driver {
