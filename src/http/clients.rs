@@ -182,3 +182,36 @@ fn proxy(settings: &HttpSettings) -> Result<Option<Proxy>, HttpError> {
     let proxy = proxy.map_err(|source| HttpError::Proxy { source: source.without_url() })?;
     Ok(Some(proxy.no_proxy(settings.no_proxy.as_deref().and_then(NoProxy::from_string))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::error::out_of_bounds;
+    use super::super::place::tests::Fixed;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_connects_to_nothing_beyond_its_bound() {
+        let settings =
+            HttpSettings { connect_timeout: Duration::from_millis(100), ..HttpSettings::default() };
+        let addresses = vec!["127.0.0.1".parse().unwrap()];
+        let clients = Clients::new(settings, Arc::new(Fixed(addresses))).unwrap();
+        for (bound, refused) in [
+            (Place::Public, Some(Place::Loopback)),
+            (Place::Private, Some(Place::Loopback)),
+            (Place::Loopback, None),
+            (Place::LinkLocal, None),
+        ] {
+            for url in ["https://storage.example:1/", "http://storage.example:1/"] {
+                let url = Url::parse(url).unwrap();
+
+                let sent = clients.client(&url, bound).unwrap().get(url).send().await;
+
+                let error = sent.unwrap_err();
+                assert!(error.is_connect(), "nobody listens there: {error:?}");
+                assert_eq!(out_of_bounds(&error), refused, "{bound:?}");
+            }
+        }
+    }
+}

@@ -144,7 +144,9 @@ impl Resolve for SystemResolver {
                 Some(resolver) => resolver,
                 // Not earlier, for it wants the runtime that will do the work.
                 None => {
-                    let mut builder = TokioResolver::builder_tokio()?;
+                    // Without name servers there still is /etc/hosts; nobody else is asked instead of them.
+                    let hosts_only = |_| TokioResolver::builder_with_config(<_>::default(), <_>::default());
+                    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(hosts_only);
                     builder.options_mut().ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
                     let made = builder.build()?;
                     cell.get_or_init(|| made)
