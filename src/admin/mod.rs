@@ -321,7 +321,14 @@ fn client_files(fields: &Fields<'_>) -> Result<Option<ClientFiles>, Error> {
 /// A list of hosts, each with its port if it has one.
 fn hosts(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<String>, Error> {
     let Some(value) = fields.get(key) else { return Ok(BTreeSet::new()) };
-    value.list()?.iter().map(|host| Ok(host.text()?.to_owned())).collect()
+    let host = |value: &Value<'_>| {
+        let host = value.text()?;
+        if host.is_empty() || host.contains(['/', '@', '*']) || host.contains(char::is_whitespace) {
+            return Err(value.error(format!("`{host}` is not a host"), "write `HOST` or `HOST:PORT`"));
+        }
+        Ok(host.to_owned())
+    };
+    value.list()?.iter().map(host).collect()
 }
 
 fn texts(fields: &Fields<'_>, key: &str) -> Result<BTreeMap<String, String>, Error> {
@@ -462,6 +469,14 @@ mod tests {
             (
                 "caches:\n  https://c.example: { client_key: /c }",
                 "config.yaml:2:36: `caches.\"https://c.example\".client_key`: there is no `client_certificate`",
+            ),
+            (
+                "trusted_hosts: ['*.example']",
+                "config.yaml:1:17: `trusted_hosts[0]`: `*.example` is not a host",
+            ),
+            (
+                "trusted_hosts: [https://s.example]",
+                "config.yaml:1:17: `trusted_hosts[0]`: `https://s.example` is",
             ),
             ("builds_dir: builds", "config.yaml:1:13: `builds_dir`: `builds` is not an absolute path"),
             ("limits: { uploads: 0 }", "config.yaml:1:20: `limits.uploads`: `0` is out of range"),
