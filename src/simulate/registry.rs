@@ -13,9 +13,11 @@
 //! # }).unwrap();
 //! ```
 
+mod arriving;
 mod auth;
 mod reply;
 mod routes;
+mod rules;
 mod store;
 mod uploads;
 
@@ -26,10 +28,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderMap, header};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::auth::Tokens;
+use self::rules::Rules;
+pub use self::rules::{CutBody, Locations, Resume};
 use self::store::Store;
 use crate::oci::Digest;
 
@@ -38,7 +43,7 @@ use crate::oci::Digest;
 pub struct RegistrySettings {
     users: BTreeMap<String, User>,
     token_lifetime: Duration,
-    chunk_min_length: Option<usize>,
+    rules: Rules,
 }
 
 /// A user of the registry. Everybody may pull everything.
@@ -89,7 +94,7 @@ struct State {
 impl Default for RegistrySettings {
     /// No users; tokens live for 5 minutes, as on a GitLab of one's own.
     fn default() -> Self {
-        Self { users: BTreeMap::new(), token_lifetime: Duration::from_secs(300), chunk_min_length: None }
+        Self { users: BTreeMap::new(), token_lifetime: Duration::from_secs(300), rules: Rules::default() }
     }
 }
 
@@ -108,7 +113,25 @@ impl RegistrySettings {
 
     /// Demands chunks of at least `length` bytes, but for the last of a blob.
     pub fn chunk_min_length(mut self, length: usize) -> Self {
-        self.chunk_min_length = Some(length);
+        self.rules.chunk_min_length = Some(length);
+        self
+    }
+
+    /// Sets how a session that was cut goes on.
+    pub fn resume(mut self, resume: Resume) -> Self {
+        self.rules.resume = resume;
+        self
+    }
+
+    /// Sets what becomes of the bytes of a body that broke off.
+    pub fn cut_body(mut self, cut_body: CutBody) -> Self {
+        self.rules.cut_body = cut_body;
+        self
+    }
+
+    /// Sets in which form the registry says where an upload goes on.
+    pub fn locations(mut self, locations: Locations) -> Self {
+        self.rules.locations = locations;
         self
     }
 }
@@ -138,9 +161,7 @@ impl Registry {
     pub async fn start(settings: RegistrySettings) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let state = State { tokens: Tokens::default(), store: Store::default(), log: Vec::new() };
-        let shared =
-            Arc::new(Shared { settings, origin: format!("http://{address}"), state: Mutex::new(state) });
+        let shared = Arc::new(Shared::new(settings, format!("http://{address}")));
         let router = Router::new().fallback(routes::answer).with_state(Arc::clone(&shared));
         let server = tokio::spawn(axum::serve(listener, router).into_future());
         Ok(Self { address, shared, server })
@@ -196,7 +217,76 @@ impl Drop for Registry {
 }
 
 impl Shared {
+    fn new(settings: RegistrySettings, origin: String) -> Self {
+        let state = State { tokens: Tokens::default(), store: Store::default(), log: Vec::new() };
+        Self { settings, origin, state: Mutex::new(state) }
+    }
+
+    /// Where the client reaches the registry: by the way that it came.
+    fn origin(&self, headers: &HeaderMap) -> String {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        host.map_or_else(|| self.origin.clone(), |host| format!("http://{host}"))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use reqwest::{Client, Response};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn bearer(origin: &str) -> String {
+        let url = format!("{origin}/jwt/auth?scope=repository:app:pull,push");
+        let answer = Client::new().get(url).basic_auth("ci", Some("p")).send().await.unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        format!("Bearer {}", answer["token"].as_str().unwrap())
+    }
+
+    fn header_of(response: &Response, name: &str) -> String {
+        response.headers()[name].to_str().unwrap().to_owned()
+    }
+
+    /// On the wire: what a client sent before it went away is there when it comes back.
+    #[tokio::test]
+    async fn an_upload_goes_on_at_the_byte_that_arrived() {
+        // An error means that another test has installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let user = User::new("p").may_push("app");
+        let registry = Registry::start(RegistrySettings::default().user("ci", user)).await.unwrap();
+        let origin = format!("http://{}", registry.address());
+        let bearer = bearer(&origin).await;
+        let client = Client::new();
+        let start = client.post(format!("{origin}/v2/app/blobs/uploads/"));
+        let opened = start.header("authorization", &bearer).send().await.unwrap();
+        let place = header_of(&opened, "location");
+
+        let mut stream = TcpStream::connect(registry.address()).await.unwrap();
+        let head = format!(
+            "PATCH {place} HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\r\nContent-Range: 0-9\r\n\
+             Content-Length: 10\r\n\r\nabcd"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+
+        let asked = client.get(format!("{origin}{place}")).header("authorization", &bearer);
+        let stands = asked.send().await.unwrap();
+        assert_eq!((stands.status().as_u16(), header_of(&stands, "range")), (204, "0-3".to_owned()));
+        let place = header_of(&stands, "location");
+        let rest = client.patch(format!("{origin}{place}")).header("content-range", "4-9").body("efghij");
+        let taken = rest.header("authorization", &bearer).send().await.unwrap();
+        assert_eq!(taken.status(), 202);
+        let digest = Digest::of(b"abcdefghij");
+        let place = header_of(&taken, "location");
+        let close = client.put(format!("{origin}{place}&digest={digest}"));
+        assert_eq!(close.header("authorization", &bearer).send().await.unwrap().status(), 201);
+        assert_eq!(registry.blob("app", &digest), Some(Bytes::from_static(b"abcdefghij")));
     }
 }

@@ -68,7 +68,8 @@ impl Shared {
         if permitted {
             return None;
         }
-        let challenge = format!(r#"Bearer realm="{}/jwt/auth",service="container_registry""#, self.origin);
+        let origin = self.origin(headers);
+        let challenge = format!(r#"Bearer realm="{origin}/jwt/auth",service="container_registry""#);
         let reply = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
         Some(with(reply, "www-authenticate", &challenge))
     }

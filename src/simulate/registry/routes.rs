@@ -5,22 +5,20 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use bytes::Bytes;
 use serde_json::json;
 
+use super::arriving::Arriving;
 use super::reply::{Reply, content, digest_invalid, empty, error, with};
 use super::store::{Manifest, ManifestRefused};
 use super::{Logged, Shared, uploads};
 use crate::http::Url;
 use crate::oci::Digest;
 
-/// More than any chunk that a client sends.
-const MOST_BODY: usize = 1024 * 1024 * 1024;
-
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
-enum Endpoint<'a> {
+pub(super) enum Endpoint<'a> {
     Token,
     Base,
     Blob { repository: &'a str, digest: &'a str },
@@ -33,12 +31,19 @@ enum Endpoint<'a> {
 /// Answers any request, and logs it.
 pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
-    let (reply, length) = match to_bytes(body, MOST_BODY).await {
-        Ok(body) => {
-            let length = body.len();
-            (reply(&shared, &parts, body), length)
+    // A token counts if it is good when the request begins, however long its body takes.
+    let (reply, length) = match refusal(&shared, &parts) {
+        Some(refusal) => {
+            let length = to_bytes(body, usize::MAX).await.map_or(0, |body| body.len());
+            (refusal, length)
         }
-        Err(_) => (error(StatusCode::BAD_REQUEST, "SIZE_INVALID", "the body broke off"), 0),
+        None => match Arriving::new(&shared, &parts).read(body).await {
+            Some(body) => {
+                let length = body.len();
+                (reply(&shared, &parts, body), length)
+            }
+            None => (error(StatusCode::BAD_REQUEST, "SIZE_INVALID", "the body broke off"), 0),
+        },
     };
     shared.state().log.push(Logged {
         method: parts.method.to_string(),
@@ -50,15 +55,14 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
     if parts.method == Method::HEAD { reply.map(|_| Body::empty()) } else { reply }
 }
 
-fn reply(shared: &Shared, parts: &Parts, body: Bytes) -> Reply {
-    let (method, headers) = (&parts.method, &parts.headers);
-    let query = query(&format!("{}{}", shared.origin, parts.uri));
-    let reads = matches!(*method, Method::GET | Method::HEAD);
+/// The answer to a request that may not be made.
+fn refusal(shared: &Shared, parts: &Parts) -> Option<Reply> {
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let Some(endpoint) = endpoint(parts.uri.path()) else {
-        return error(StatusCode::NOT_FOUND, "NAME_INVALID", "there is no such endpoint");
+        return Some(error(StatusCode::NOT_FOUND, "NAME_INVALID", "there is no such endpoint"));
     };
     let need = match endpoint {
-        Endpoint::Token => return shared.give_token(headers, &query),
+        Endpoint::Token => return None,
         Endpoint::Base => None,
         Endpoint::Blob { repository, .. }
         | Endpoint::Manifest { repository, .. }
@@ -73,14 +77,20 @@ fn reply(shared: &Shared, parts: &Parts, body: Bytes) -> Reply {
         | Endpoint::Uploads { repository }
         | Endpoint::Upload { repository, .. } => Some((repository, "push")),
     };
-    if let Some(refusal) = shared.refusal(headers, need) {
-        return refusal;
-    }
+    shared.refusal(&parts.headers, need)
+}
+
+fn reply(shared: &Shared, parts: &Parts, body: Bytes) -> Reply {
+    let (method, headers, query) = (&parts.method, &parts.headers, query(&parts.uri));
+    let endpoint = endpoint(parts.uri.path()).unwrap_or(Endpoint::Base);
     match (method.as_str(), endpoint) {
+        (_, Endpoint::Token) => shared.give_token(headers, &query),
         ("GET", Endpoint::Base) => empty(StatusCode::OK),
         ("GET" | "HEAD", Endpoint::Blob { repository, digest }) => get_blob(shared, repository, digest),
-        ("POST", Endpoint::Uploads { repository }) => uploads::open(shared, repository, &query, body),
-        ("GET", Endpoint::Upload { repository, id }) => uploads::status(shared, repository, id),
+        ("POST", Endpoint::Uploads { repository }) => {
+            uploads::open(shared, repository, &query, headers, body)
+        }
+        ("GET", Endpoint::Upload { repository, id }) => uploads::status(shared, repository, id, headers),
         ("PATCH", Endpoint::Upload { repository, id }) => {
             uploads::append(shared, repository, id, &query, headers, &body)
         }
@@ -102,7 +112,7 @@ fn reply(shared: &Shared, parts: &Parts, body: Bytes) -> Reply {
     }
 }
 
-fn endpoint(path: &str) -> Option<Endpoint<'_>> {
+pub(super) fn endpoint(path: &str) -> Option<Endpoint<'_>> {
     if path == "/jwt/auth" {
         return Some(Endpoint::Token);
     }
@@ -127,8 +137,9 @@ fn endpoint(path: &str) -> Option<Endpoint<'_>> {
     }
 }
 
-fn query(url: &str) -> Vec<(String, String)> {
-    let url = Url::parse(url);
+/// The parameters of a request.
+pub(super) fn query(uri: &Uri) -> Vec<(String, String)> {
+    let url = Url::parse(&format!("http://registry{uri}"));
     url.map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default()
 }
 

@@ -18,12 +18,20 @@ pub(super) struct Store {
 }
 
 /// An upload session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Upload {
     repository: String,
     bytes: BytesMut,
     /// Goes up with every change; a location with another state is out of date.
     state: usize,
+    /// Where the first chunk ended.
+    first: usize,
+    /// Where the last chunk that arrived whole ended.
+    whole: usize,
+    /// How long it was, with what had arrived of it before it broke off.
+    last: Option<usize>,
+    /// A chunk of it broke off, and it is not to go on.
+    lost: bool,
 }
 
 /// A manifest as it was put.
@@ -64,7 +72,7 @@ impl Store {
     pub(super) fn open_upload(&mut self, repository: &str) -> String {
         self.opened += 1;
         let id = format!("upload-{}", self.opened);
-        let upload = Upload { repository: repository.to_owned(), bytes: BytesMut::new(), state: 0 };
+        let upload = Upload { repository: repository.to_owned(), ..Upload::default() };
         self.uploads.insert(id.clone(), upload);
         id
     }
@@ -158,7 +166,36 @@ impl Upload {
         self.state
     }
 
+    /// The number of bytes after the first chunk.
+    pub(super) fn first(&self) -> usize {
+        self.first
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// The length of the last chunk that arrived whole.
+    pub(super) fn last_chunk(&self) -> Option<usize> {
+        self.last
+    }
+
+    /// Takes a chunk, or what was missing of it.
     pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.append_part(bytes);
+        self.last = Some(self.bytes.len() - self.whole);
+        self.whole = self.bytes.len();
+        if self.first == 0 {
+            self.first = self.whole;
+        }
+    }
+
+    /// Takes the start of a chunk that broke off.
+    pub(super) fn append_part(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.state += 1;
     }
