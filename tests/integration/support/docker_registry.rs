@@ -34,7 +34,11 @@ pub(crate) struct DockerRegistry {
 impl DockerRegistry {
     /// Starts a registry that speaks plain HTTP.
     pub(crate) fn start(auth: Auth<'_>) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), auth)
+    }
+
+    /// Starts a registry that keeps everything in `folder`.
+    pub(crate) fn start_in(folder: TempDir, auth: Auth<'_>) -> Self {
         let file = |name: &str| folder.path().join(name);
         let mut config = json!({
             "version": "0.1",
