@@ -9,6 +9,8 @@ mod fault_proxy;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod push;
 #[cfg(test)]
 mod real;
@@ -20,3 +22,5 @@ mod secrets;
 mod sessions;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tls;

@@ -1,6 +1,6 @@
 //! Every fault at every step of a push, four times in a row.
 //!
-//! A row is a kind of fault, a column a step.
+//! A row is a kind of fault, a column a step. Faults that do not belong to a step are in `outages.rs` and `tls.rs`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

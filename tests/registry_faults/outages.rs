@@ -1,0 +1,169 @@
+//! Faults that come before any request, and how long a push bears with faults.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nixlayer::http::{HttpError, HttpSettings, Patience};
+use nixlayer::publish::{Destination, PublishError};
+use tokio::net::TcpSocket;
+
+use crate::fault_proxy::{FaultProxy, Kind};
+use crate::push::{Behind, Cargo, put_one_blob};
+use crate::request::{Seen, Site};
+use crate::support::{BUDGET, CHUNK, bytes, chain, destination, hurried, settings, simulated};
+
+/// How long a registry is away.
+const AWAY: Duration = Duration::from_millis(300);
+
+/// Does `kind` to the first request of `site`.
+fn once(site: Site, kind: Kind) -> impl Fn(&Seen) -> Option<Kind> + Send + Sync + 'static {
+    let left = AtomicUsize::new(1);
+    move |seen| {
+        let is_it = seen.site == site
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        is_it.then(|| kind.clone())
+    }
+}
+
+#[test]
+fn a_registry_that_starts_late_is_waited_for() {
+    let registry = simulated(settings());
+    // Bound, and not listening: connections are refused.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let destination = destination(&address.to_string(), "team/app", hurried(BUDGET));
+    let cargo = Cargo::new(1);
+
+    let (pushed, proxy) = thread::scope(|scope| {
+        let proxy = scope.spawn(|| {
+            thread::sleep(AWAY);
+            drop(socket);
+            FaultProxy::start_at(address, registry.address(), |_| None, |_| {})
+        });
+        (cargo.push(&destination), proxy.join().unwrap())
+    });
+
+    pushed.unwrap();
+    drop(proxy);
+    Behind::Simulated(registry).holds("team/app", &cargo).unwrap();
+}
+
+#[test]
+fn a_registry_that_goes_away_in_the_middle_is_waited_for() {
+    let registry = simulated(settings());
+    let count = AtomicUsize::new(0);
+    let proxy = FaultProxy::start(
+        registry.address(),
+        move |seen| {
+            let third = seen.site == Site::Patch && count.fetch_add(1, Ordering::SeqCst) == 2;
+            third.then_some(Kind::Hang)
+        },
+        |_| {},
+    );
+    let address = proxy.address();
+    let mut patient = hurried(BUDGET);
+    patient.idle_timeout = Duration::from_secs(10);
+    let destination = destination(&address.to_string(), "team/app", patient);
+    let cargo = Cargo::new(1);
+
+    let (pushed, proxy) = thread::scope(|scope| {
+        let proxy = scope.spawn(|| {
+            while proxy.faults(Site::Patch) == 0 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            drop(proxy);
+            thread::sleep(AWAY);
+            FaultProxy::start_at(address, registry.address(), |_| None, |_| {})
+        });
+        (cargo.push(&destination), proxy.join().unwrap())
+    });
+
+    pushed.unwrap();
+    drop(proxy);
+    Behind::Simulated(registry).holds("team/app", &cargo).unwrap();
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_told_when_the_budget_is_spent() {
+    let budget = Duration::from_millis(400);
+    let destination = destination("registry.invalid:5000", "team/app", hurried(budget));
+    let started = Instant::now();
+
+    let error = put_one_blob(&destination, &bytes(10, 1)).unwrap_err();
+
+    assert_eq!(error.to_string(), "no connection to `registry.invalid:5000`");
+    assert!(matches!(error, PublishError::Http(HttpError::Connect { .. })), "{error:?}");
+    let elapsed = started.elapsed();
+    assert!(elapsed >= Duration::from_millis(300), "it was tried for {elapsed:?}");
+    assert!(elapsed < Duration::from_secs(10), "it was tried for {elapsed:?}");
+}
+
+#[test]
+fn a_fault_that_does_not_end_is_told_when_the_budget_is_spent() {
+    for site in [Site::Ping, Site::Token, Site::HeadBlob, Site::Post, Site::Patch, Site::Close] {
+        let registry = simulated(settings());
+        let decide = move |seen: &Seen| (seen.site == site).then_some(Kind::Says(503));
+        let proxy = FaultProxy::start(registry.address(), decide, |_| {});
+        let host = proxy.address().to_string();
+        let destination = destination(&host, "team/app", hurried(Duration::from_millis(400)));
+        let started = Instant::now();
+
+        let error = match site {
+            Site::HeadBlob => put_one_blob(&destination, &bytes(10, 1)),
+            _ => put_one_blob(&destination, &bytes(3 * CHUNK, 1)),
+        };
+
+        let told = chain(&error.unwrap_err());
+        assert!(told.contains(&format!("`{host}` answered 503 Service Unavailable")), "{told}");
+        let elapsed = started.elapsed();
+        assert!(elapsed >= Duration::from_millis(300), "{site:?} was tried for {elapsed:?}");
+        assert!(elapsed < Duration::from_secs(5), "{site:?} was tried for {elapsed:?}");
+    }
+}
+
+/// A way to a registry that is busy once, and says until when.
+fn busy_once(site: Site, when: &'static str, longest: Duration) -> (FaultProxy, Destination) {
+    let registry = simulated(settings());
+    let behind = Arc::clone(&registry);
+    // The registry lasts as long as the proxy.
+    let proxy = FaultProxy::start(registry.address(), once(site, Kind::RetryAfter(when)), move |_| {
+        let _ = behind.address();
+    });
+    let patience = Patience { budget: BUDGET, first: Duration::from_millis(1), longest };
+    let now = "2026-01-31T12:00:00Z".parse().unwrap();
+    let settings = HttpSettings { patience, now, ..hurried(BUDGET) };
+    let destination = destination(&proxy.address().to_string(), "team/app", settings);
+    (proxy, destination)
+}
+
+#[test]
+fn a_registry_that_names_a_time_is_left_alone_until_then() {
+    for site in [Site::Token, Site::Post, Site::Patch] {
+        for (when, least) in [("1", 1000), ("Sat, 31 Jan 2026 12:00:02 GMT", 1500)] {
+            let (proxy, destination) = busy_once(site, when, Duration::from_secs(5));
+            let started = Instant::now();
+
+            put_one_blob(&destination, &bytes(3 * CHUNK, 1)).unwrap();
+
+            let elapsed = started.elapsed();
+            assert_eq!(proxy.faults(site), 1);
+            assert!(elapsed >= Duration::from_millis(least), "{when} at {site:?}: {elapsed:?}");
+            assert!(elapsed < Duration::from_secs(4), "{when} at {site:?}: {elapsed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_registry_that_names_a_time_far_away_is_asked_before() {
+    let (proxy, destination) = busy_once(Site::Post, "3600", Duration::from_millis(50));
+    let started = Instant::now();
+
+    put_one_blob(&destination, &bytes(3 * CHUNK, 1)).unwrap();
+
+    assert_eq!(proxy.faults(Site::Post), 1);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
