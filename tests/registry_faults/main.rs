@@ -7,6 +7,8 @@ mod connection;
 #[cfg(test)]
 mod fault_proxy;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod outages;
