@@ -52,20 +52,20 @@ pub enum Refusal {
 }
 
 impl Answer {
-    /// Reads the rest of `response`. Should the body repeat the secret or a token, it is hidden.
-    pub(super) async fn read(response: Response, secret: Option<&Secret>) -> Self {
+    /// Reads the rest of `response`. Should the body repeat a secret or a token, it is hidden.
+    pub(super) async fn read(response: Response, secrets: &[Secret]) -> Self {
         let host = authority(response.url());
         let status = response.status().as_u16();
         // A body that breaks off explains nothing, but the status still does.
         let body = response.body_start(MOST_BODY).await.map(|(body, _)| body).unwrap_or_default();
-        Self::parse(host, status, &String::from_utf8_lossy(&body), secret)
+        Self::parse(host, status, &String::from_utf8_lossy(&body), secrets)
     }
 
-    fn parse(host: String, status: u16, body: &str, secret: Option<&Secret>) -> Self {
+    fn parse(host: String, status: u16, body: &str, secrets: &[Secret]) -> Self {
         let (code, text) = envelope(body).unwrap_or_else(|| (None, plain_text(body)));
-        let hide = |text: String| match secret.map(Secret::expose).filter(|secret| !secret.is_empty()) {
-            Some(secret) => text.replace(secret, REDACTED),
-            None => text,
+        let hide = |text: String| {
+            let known = secrets.iter().map(Secret::expose).filter(|secret| !secret.is_empty());
+            known.fold(text, |text, secret| text.replace(secret, REDACTED))
         };
         Self { host, status, code: code.map(|code| one_line(&hide(code))), text: one_line(&hide(text)) }
     }
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn parse(status: u16, body: &str) -> Answer {
-        Answer::parse("registry.example".to_owned(), status, body, Some(&Secret::from("canary")))
+        Answer::parse("registry.example".to_owned(), status, body, &[Secret::from("canary")])
     }
 
     /// The bodies are of the kinds that GitLab, its registry, and proxies before them send.

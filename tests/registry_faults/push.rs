@@ -52,7 +52,7 @@ impl Cargo {
 /// Brings `content` there. All blobs of these tests go through here.
 pub(crate) async fn put_blob(destination: &Destination, content: &Bytes) -> Result<Stored, PublishError> {
     let make = || blob(content.clone());
-    destination.put_blob(make()).await
+    destination.put_blob(&make).await
 }
 
 /// [`put_blob`], to its end.

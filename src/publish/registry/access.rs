@@ -29,6 +29,9 @@ use crate::secret::Secret;
 /// Tokens have a few kilobytes.
 const MOST_TOKEN: usize = 64 * 1024;
 
+/// Answers without a token in a row, after which there will be none.
+const MOST_UNREADABLE: u32 = 6;
+
 /// What a request is about to do in a repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Scope {
@@ -131,7 +134,7 @@ impl Access {
 
     /// Reads what the registry says instead of what was expected.
     pub(super) async fn answer(&self, response: Response) -> Box<Answer> {
-        Box::new(Answer::read(response, self.credentials.secret()).await)
+        Box::new(Answer::read(response, &self.credentials.secrets()).await)
     }
 
     fn key(&self, scope: &Scope) -> Arc<Mutex<Key>> {
@@ -200,13 +203,24 @@ impl Access {
         url.query_pairs_mut().append_pair("scope", &scope.to_string());
         let host = authority(&url);
         let request = Request::get(url).authorization(self.credentials.basic());
-        let response = self.http.retries().send(&request).await?;
-        if response.status() != StatusCode::OK {
-            let answer = self.answer(response).await;
-            return Err(self.refused(scope, answer).into());
-        }
-        let token = Token::parse(&response.body(MOST_TOKEN).await?);
-        let token = token.ok_or(AuthError::TokenUnreadable { host })?;
+        let mut retries = self.http.retries();
+        let mut unreadable = 0;
+        let token = loop {
+            let response = retries.send(&request).await?;
+            if response.status() != StatusCode::OK {
+                let answer = self.answer(response).await;
+                return Err(self.refused(scope, answer).into());
+            }
+            let error = match Token::parse(&response.body(MOST_TOKEN).await?) {
+                Some(token) => break token,
+                None => AuthError::TokenUnreadable { host: host.clone() },
+            };
+            // An answer that was cut short has no token, and neither has a page of somebody else's.
+            unreadable += 1;
+            if unreadable == MOST_UNREADABLE || !retries.pause(None, &error.to_string()).await {
+                return Err(error.into());
+            }
+        };
         let needed = if scope.push { "push" } else { "pull" };
         match token.granted(scope.repository.name()) {
             Some(granted) if !granted.iter().any(|action| action == needed || action == "*") => {
@@ -261,12 +275,11 @@ impl Credentials {
         }
     }
 
-    /// What no message may hold.
-    fn secret(&self) -> Option<&Secret> {
-        match self {
-            Self::Anonymous => None,
-            Self::Password { password, .. } => Some(password),
-        }
+    /// What no message may hold: the password, and how it travels.
+    fn secrets(&self) -> Vec<Secret> {
+        let Self::Password { user, password } = self else { return Vec::new() };
+        let pair = Secret::from(format!("{user}:{}", password.expose()));
+        vec![Secret::from(password.expose()), Secret::from(STANDARD.encode(pair.expose()))]
     }
 }
 
