@@ -90,6 +90,8 @@ pub struct RegistryConfig {
     pub plain_http: bool,
     /// Hosts beside the registry's and GitLab's that may ask for the job's credentials.
     pub token_hosts: BTreeSet<String>,
+    /// How many bytes of a blob are sent to it in one request, if not as many as to others.
+    pub chunk: Option<usize>,
 }
 
 /// How job scripts run.
@@ -241,13 +243,20 @@ impl NixConfig {
 
 impl RegistryConfig {
     fn read(value: &Value<'_>) -> Result<Self, Error> {
-        let fields =
-            value.fields(&["ca_file", "client_certificate", "client_key", "plain_http", "token_hosts"])?;
+        let fields = value.fields(&[
+            "ca_file",
+            "client_certificate",
+            "client_key",
+            "plain_http",
+            "token_hosts",
+            "chunk",
+        ])?;
         Ok(Self {
             ca_file: absolute_path(&fields, "ca_file")?,
             client_certificate: client_files(&fields)?,
             plain_http: fields.get("plain_http").map(Value::boolean).transpose()?.unwrap_or_default(),
             token_hosts: hosts(&fields, "token_hosts")?,
+            chunk: fields.get("chunk").map(chunk).transpose()?,
         })
     }
 }
@@ -283,13 +292,18 @@ impl Limits {
             self.uploads = one.saturating_add(uploads.integer::<usize>(1..=64)? - 1);
         }
         if let Some(chunk) = fields.get("chunk") {
-            self.chunk = chunk.integer::<usize>(1..=1024)? << 20;
+            self.chunk = self::chunk(chunk)?;
         }
         if let Some(patience) = fields.get("patience") {
             self.patience = Duration::from_secs(patience.integer(0..=86_400)?);
         }
         Ok(())
     }
+}
+
+/// A number of MiB.
+fn chunk(value: &Value<'_>) -> Result<usize, Error> {
+    Ok(value.integer::<usize>(1..=1024)? << 20)
 }
 
 fn absolute_path(fields: &Fields<'_>, key: &str) -> Result<Option<PathBuf>, Error> {
@@ -381,7 +395,7 @@ mod tests {
              use: on_request }, 'file:///srv/c': }\n\
              require_signatures: always\n\
              registries: { 'r.example:5000': { ca_file: /etc/ca.pem, client_certificate: /etc/me.pem, \
-             client_key: /etc/me.key, plain_http: true, token_hosts: [gitlab.example] } }\n\
+             client_key: /etc/me.key, plain_http: true, token_hosts: [gitlab.example], chunk: 4 } }\n\
              trusted_hosts: ['storage.example:9000']\nrunner_certs: /r\nbuilds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
              scripts: { shell: sh, path: /bin, environment: { LANG: C }, read_only: [/srv/tools] }\n\
              limits: { grace: 1, threads: 3, uploads: 2, chunk: 8, patience: 60 }\n",
@@ -396,6 +410,7 @@ mod tests {
             }),
             plain_http: true,
             token_hosts: BTreeSet::from(["gitlab.example".to_owned()]),
+            chunk: Some(4 << 20),
         };
         let cache = CacheConfig {
             public_keys: vec!["c-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=".parse().unwrap()],

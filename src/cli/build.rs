@@ -42,6 +42,16 @@ enum Target {
     OciLayout(PathBuf),
 }
 
+impl Target {
+    /// Host and port of the registry, if it goes to one.
+    fn registry(&self) -> Option<&str> {
+        match self {
+            Self::Registry { repository, .. } => Some(repository.registry()),
+            Self::OciLayout(_) => None,
+        }
+    }
+}
+
 impl std::str::FromStr for Target {
     type Err = String;
 
@@ -127,7 +137,8 @@ async fn build_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), F
     let prepared = build.prepare(&show).await?;
     for target in &arguments.to {
         let (destination, tags) = destination(target, &spec, driver, &variable)?;
-        let published = prepared.publish(&destination, &tags, driver.effort(), &show).await?;
+        let published =
+            prepared.publish(&destination, &tags, driver.effort(target.registry()), &show).await?;
         say(&format!("digest: {}", published.digest));
     }
     Ok(())

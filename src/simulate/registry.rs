@@ -89,6 +89,8 @@ struct State {
     tokens: Tokens,
     store: Store,
     log: Vec<Logged>,
+    /// Whether blobs were lost already.
+    lost_blobs: bool,
 }
 
 impl Default for RegistrySettings {
@@ -114,6 +116,12 @@ impl RegistrySettings {
     /// Demands chunks of at least `length` bytes, but for the last of a blob.
     pub fn chunk_min_length(mut self, length: usize) -> Self {
         self.rules.chunk_min_length = Some(length);
+        self
+    }
+
+    /// Loses all blobs of a repository when the first manifest comes, as to a cleanup at the wrong moment.
+    pub fn loses_blobs_once(mut self) -> Self {
+        self.rules.loses_blobs = true;
         self
     }
 
@@ -218,7 +226,8 @@ impl Drop for Registry {
 
 impl Shared {
     fn new(settings: RegistrySettings, origin: String) -> Self {
-        let state = State { tokens: Tokens::default(), store: Store::default(), log: Vec::new() };
+        let state =
+            State { tokens: Tokens::default(), store: Store::default(), log: Vec::new(), lost_blobs: false };
         Self { settings, origin, state: Mutex::new(state) }
     }
 

@@ -105,7 +105,9 @@ impl ImageJob<'_> {
             Destination::Registry { registry: Arc::clone(&self.registry), repository: repository.clone() };
         let published = {
             let _section = log.section("nixlayer_layers", "Layers");
-            prepared.publish(&destination, &tags, self.driver.effort(), &watch).await?
+            prepared
+                .publish(&destination, &tags, self.driver.effort(Some(repository.registry())), &watch)
+                .await?
         };
         self.report(project, &repository, &tags, &published)?;
         summarise(log, &repository, &tags, &published);

@@ -140,10 +140,11 @@ impl Driver<'_> {
         Ok(Arc::new(BinaryCaches::new(http, settings, self.config.require_signatures)))
     }
 
-    /// How much of the machine a build takes.
-    pub fn effort(&self) -> Effort {
+    /// How much of the machine a build takes whose image goes to the registry at `host`, or to none.
+    pub fn effort(&self, host: Option<&str>) -> Effort {
         let limits = &self.config.limits;
-        Effort { threads: limits.threads, uploads: limits.uploads, chunk: limits.chunk }
+        let own = host.and_then(|host| self.config.registries.get(host)?.chunk);
+        Effort { threads: limits.threads, uploads: limits.uploads, chunk: own.unwrap_or(limits.chunk) }
     }
 
     /// A client that trusts what the admin, the runner and `more` give.

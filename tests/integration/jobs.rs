@@ -248,3 +248,16 @@ fn what_the_author_can_mend_is_a_build_failure_with_a_fix() {
     assert!(!outcome.trace.contains("\nown script\n"), "the mistake is known before the script runs");
     job.assert_nothing_left();
 }
+
+#[test]
+fn what_a_registry_loses_while_the_push_is_under_way_is_sent_again() {
+    let mut job = TestJob::example("hello");
+    job.start_registry_with(|settings| settings.loses_blobs_once());
+
+    let outcome = job.run_cleanly();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    assert_eq!(job.pushed("latest").layers.len(), 2);
+    // Each layer once before the manifest was refused, and once again.
+    assert_eq!(outcome.trace.matches("new     hello-1.0").count(), 2, "{}", outcome.trace);
+}

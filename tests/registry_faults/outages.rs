@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nixlayer::http::{HttpError, HttpSettings, Patience};
+use nixlayer::http::{HttpError, HttpSettings, Notice, Patience};
 use nixlayer::publish::{Destination, PublishError};
 use tokio::net::TcpSocket;
 
@@ -166,4 +166,32 @@ fn a_registry_that_names_a_time_far_away_is_asked_before() {
 
     assert_eq!(proxy.faults(Site::Post), 1);
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// With the settings that users have: everywhere else here, silence is shortened.
+#[test]
+fn a_registry_that_hangs_is_noticed_after_half_a_minute() {
+    let registry = simulated(settings());
+    let proxy = FaultProxy::start(registry.address(), once(Site::Patch, Kind::Hang), |_| {});
+    let host = proxy.address().to_string();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let settings = HttpSettings {
+        plain_http: [host.clone()].into(),
+        notice: Notice::new({
+            let told = Arc::clone(&told);
+            move |line| told.lock().unwrap().push(line.to_owned())
+        }),
+        ..HttpSettings::default()
+    };
+    let destination = destination(&host, "team/app", settings);
+    let content = bytes(3 * CHUNK, 9);
+
+    let stored = put_one_blob(&destination, &content).unwrap();
+
+    assert_eq!(registry.blob("team/app", &stored.digest), Some(content));
+    let told = told.lock().unwrap();
+    assert!(
+        told[0].starts_with(&format!("`{host}` was silent for 30 seconds: trying again in ")),
+        "{told:?}"
+    );
 }

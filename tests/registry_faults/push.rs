@@ -16,7 +16,7 @@ use crate::support::{CHUNK, RUNTIME, blob, bytes, get, image, tag};
 pub(crate) const TAG: &str = "v1";
 
 /// No push takes so long.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// An image with its layers: one of several chunks, one that fits a single request.
 #[derive(Clone, Debug)]

@@ -175,7 +175,12 @@ fn put_manifest(
 ) -> Reply {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let manifest = Manifest { media_type: media_type.unwrap_or_default().to_owned(), bytes };
-    match shared.state().store.put_manifest(repository, reference, manifest) {
+    let mut state = shared.state();
+    if shared.settings.rules.loses_blobs && !state.lost_blobs {
+        state.lost_blobs = true;
+        state.store.lose_blobs(repository);
+    }
+    match state.store.put_manifest(repository, reference, manifest) {
         Ok(digest) => {
             let reply =
                 with(empty(StatusCode::CREATED), "location", &format!("/v2/{repository}/manifests/{digest}"));

@@ -91,6 +91,11 @@ impl Store {
         self.uploads.len()
     }
 
+    /// Forgets all blobs of a repository.
+    pub(super) fn lose_blobs(&mut self, repository: &str) {
+        self.blobs.retain(|(name, _), _| name != repository);
+    }
+
     /// The manifest under a tag or digest.
     pub(super) fn manifest(&self, repository: &str, reference: &str) -> Option<(Digest, Manifest)> {
         let digest = match reference.parse() {

@@ -71,7 +71,7 @@ impl TestJob {
         fs::write(place("project/hello.txt"), "hello\n").unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let registry = start_registry(&runtime);
+        let registry = start_registry(&runtime, registry_settings());
         let host = registry.address().to_string();
         let admin = json!({
             "state_dir": place("state"),
@@ -118,6 +118,13 @@ impl TestJob {
             wrapper: None,
             runtime,
         }
+    }
+
+    /// Gives the job another registry, with other settings.
+    pub(crate) fn start_registry_with(&mut self, change: impl FnOnce(RegistrySettings) -> RegistrySettings) {
+        self.registry = start_registry(&self.runtime, change(registry_settings()));
+        self.registry_host = self.registry.address().to_string();
+        self.admin["registries"][&self.registry_host] = json!({ "plain_http": true });
     }
 
     /// A job that makes an image of the package `hello` after `script`.
@@ -266,7 +273,7 @@ impl TestJob {
 
     /// Another registry in this process, with the same user.
     pub(crate) fn another_registry(&self) -> Registry {
-        start_registry(&self.runtime)
+        start_registry(&self.runtime, registry_settings())
     }
 
     /// Checks that no folder, process or garbage collector root of the job is left.
@@ -290,9 +297,12 @@ impl Drop for TestJob {
     }
 }
 
-fn start_registry(runtime: &Runtime) -> Registry {
+fn registry_settings() -> RegistrySettings {
     let user = User::new(TOKEN).may_push("team/app");
-    let settings = RegistrySettings::default().user("gitlab-ci-token", user);
+    RegistrySettings::default().user("gitlab-ci-token", user)
+}
+
+fn start_registry(runtime: &Runtime, settings: RegistrySettings) -> Registry {
     runtime.block_on(Registry::start(settings)).unwrap()
 }
 
