@@ -307,6 +307,19 @@ fn what_is_nowhere_and_cannot_be_built_here_is_named() {
 }
 
 #[test]
+fn a_spec_without_packages_needs_no_package_set() {
+    let packages = Packages::new();
+    let [app] = packages.build(r#"app = run "app-1.0" "mkdir $out; echo app > $out/name";"#, ["app"]);
+    let mut job = TestJob::image_of_spec(&format!("name: app\ncontents: [{app}]\n"));
+    job.admin["nix"]["search_path"] = json!({ "other": "/var/empty" });
+
+    succeed(job.build(&["image.yaml", "--to", "oci:out"], &[]));
+    succeed(job.nixlayer(&["lock"]));
+
+    assert_eq!(lock_of(&job)["systems"]["x86_64-linux"]["packages"][app.to_string()], app.base_name());
+}
+
+#[test]
 fn a_cache_is_believed_for_its_signature_only() {
     let packages = Packages::new();
     let [app] = packages.build(r#"app = run "app-1.0" "mkdir $out; echo app > $out/name";"#, ["app"]);

@@ -46,6 +46,14 @@ impl Scope<'_> {
 /// set lies, and `revision` what it says of itself.
 pub(super) fn roots_expression(wanted: &[Content], scope: &Scope<'_>) -> String {
     let values: Vec<String> = wanted.iter().map(|content| value(content, scope.project)).collect();
+    // Without a package in it, the set need not even exist.
+    let (set, revision) = if wanted.iter().any(|content| matches!(content, Content::Package(_))) {
+        let set = package_set(scope.nixpkgs, scope.project);
+        let revision = "text ((pkgs.lib.trivial.revisionWithDefault or (default: default)) \"\")";
+        (format!("text (toString {set})"), revision)
+    } else {
+        ("\"\"".to_owned(), "\"\"")
+    };
     format!(
         r#"let
   system = {system};
@@ -65,15 +73,14 @@ in derivation {{
   name = "nixlayer-roots";
   inherit system;
   builder = "/never-built";
-  set = text (toString {set});
-  revision = text ((pkgs.lib.trivial.revisionWithDefault or (default: default)) "");
+  set = {set};
+  revision = {revision};
   roots = builtins.toJSON (map describe [
     {values}
   ]);
 }}"#,
         system = quoted(scope.system.as_str()),
         pkgs = scope.pkgs(),
-        set = package_set(scope.nixpkgs, scope.project),
         values = values.join("\n    ")
     )
 }
