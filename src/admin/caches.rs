@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{ClientFiles, absolute_path, client_files, read_absolute_path};
+use crate::http::Url;
 use crate::nix::PublicKey;
 use crate::yaml::{Error, Value};
 
@@ -40,14 +41,21 @@ pub enum CacheUse {
 pub(super) fn read(value: &Value<'_>) -> Result<BTreeMap<String, CacheConfig>, Error> {
     let mut caches = BTreeMap::new();
     for (url, cache) in value.entries()? {
-        let known = ["https://", "http://", "file:///"].iter().any(|start| url.starts_with(start));
-        if !known || url.contains(['@', '?', '#']) {
+        let http = Url::parse(url).is_ok_and(|parsed| matches!(parsed.scheme(), "http" | "https"));
+        let folder = url.strip_prefix("file:///").is_some_and(|folder| !folder.trim_matches('/').is_empty());
+        if !(http || folder) || url.contains(['@', '?', '#', ' ']) {
             return Err(cache.key_error(
                 format!("`{url}` is not the URL of a binary cache"),
                 "write `https://HOST/PATH` or `file:///FOLDER`, with credentials in `netrc_file` or `token_file`",
             ));
         }
-        caches.insert(url.trim_end_matches('/').to_owned(), CacheConfig::read(&cache)?);
+        let read = CacheConfig::read(&cache)?;
+        if !http && (read.netrc_file.is_some() || read.token_file.is_some()) {
+            return Err(cache.key_error("a folder asks for no credentials", "remove them"));
+        }
+        if caches.insert(url.trim_end_matches('/').to_owned(), read).is_some() {
+            return Err(cache.key_error(format!("`{url}` is there twice"), "remove one of the two"));
+        }
     }
     Ok(caches)
 }

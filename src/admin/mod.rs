@@ -473,6 +473,11 @@ mod tests {
                 "caches: { 's3://bucket': }",
                 "config.yaml:1:11: `caches.\"s3://bucket\"`: `s3://bucket` is not the URL of a binary cache",
             ),
+            ("caches: { 'https://': }", "config.yaml:1:11: `caches.\"https://\"`: `https://` is not the URL"),
+            (
+                "caches: { 'https://c.example': , 'https://c.example/': }",
+                "config.yaml:1:34: `caches.\"https://c.example/\"`: `https://c.example/` is there twice",
+            ),
             (
                 "caches:\n  https://c.example: { public_keys: [secret] }",
                 "config.yaml:2:38: `caches.\"https://c.example\".public_keys[0]`: ",

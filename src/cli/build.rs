@@ -111,7 +111,8 @@ async fn build_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), F
     let mut annotations = BTreeMap::from([("title", spec.name.clone()), ("created", created.to_string())]);
     annotations.extend(commit.map(|commit| ("revision", commit.revision)));
     let standard = |(key, value)| (format!("org.opencontainers.image.{key}"), value);
-    let off = arguments.no_lock || variable("NIXLAYER_LOCK").is_some_and(|value| value == "off");
+    let off =
+        arguments.no_lock || variable("NIXLAYER_LOCK").is_some_and(|value| value.eq_ignore_ascii_case("off"));
     let lock = if off { None } else { read_lock(&project, &arguments.spec)? };
     let sandbox = match driver.sandbox() {
         Ok(sandbox) => Some(sandbox),
@@ -124,7 +125,7 @@ async fn build_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), F
         spec: &spec,
         project: &project,
         lock: lock.as_ref(),
-        caches: &driver.binary_caches(&spec, &project)?,
+        caches: &driver.binary_caches(&spec, &project, lock.is_some())?,
         nix: nix.as_ref(),
         sandbox: sandbox.as_ref(),
         roots: &roots,

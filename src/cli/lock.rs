@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use super::{Scratch, interrupted};
 use crate::failure::Failure;
 use crate::folder::Folder;
-use crate::lock::{self, Lock, LockedSystem};
+use crate::lock::{self, Lock, LockError, LockedSystem};
 use crate::nix::System;
-use crate::pipeline::{Event, Locking, Size, Update, read_lock, resolve};
+use crate::pipeline::{Event, LockFileError, Locking, Size, Update, read_lock, resolve};
+use crate::sandbox::Sandbox;
 use crate::spec::ImageSpec;
 use crate::stage::Driver;
 
@@ -51,14 +52,17 @@ async fn write_or_check(arguments: &Arguments, driver: &Driver<'_>) -> Result<()
     let project = Folder::open(&project_dir)?;
     let spec = ImageSpec::parse(&arguments.spec, &project.read(&arguments.spec, ImageSpec::MAX_FILE)?)?;
     let file = lock::file_name(&arguments.spec);
-    // A lock that cannot be read any more is written anew.
     let earlier = match read_lock(&project, &arguments.spec) {
         Ok(earlier) => earlier,
-        Err(error) if arguments.check => return Err(error.into()),
-        Err(error) => {
-            say(&format!("`{file}` is written anew: {error}"));
+        // One that a merge has broken is written anew, unless it is to be kept in part.
+        Err(LockFileError::Lock(
+            error @ (LockError::Json { .. } | LockError::Closure { .. } | LockError::Undescribed { .. }),
+        )) if !arguments.check && !matches!(&arguments.update, Some(names) if !names.is_empty()) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            say(&format!("{error}{}; it is written anew", cause.unwrap_or_default()));
             None
         }
+        Err(error) => return Err(error.into()),
     };
     if arguments.check {
         match &earlier {
@@ -71,19 +75,28 @@ async fn write_or_check(arguments: &Arguments, driver: &Driver<'_>) -> Result<()
     for folder in [&roots, &fetched, &work] {
         std::fs::create_dir(folder).map_err(Failure::cannot("make a scratch folder"))?;
     }
-    let nix = driver.nix(&driver.sandbox()?, &fetched, &work);
-    if arguments.check && !nix.is_installed() {
+    // Without a sandbox, Nix is not run either; here it is only looked for.
+    let sandbox = driver.sandbox();
+    let nix = driver.nix(sandbox.as_ref().unwrap_or(&Sandbox::None), &fetched, &work);
+    if !nix.is_installed() {
+        if !arguments.check {
+            return Err(Failure::build(
+                "there is no Nix on this machine, which alone knows what the spec means",
+                "run `nixlayer lock` where Nix is, or say in `nix.programs` of the configuration where it is",
+            ));
+        }
         say(&format!(
             "`{file}` is that of `{}`; whether packages have changed, only Nix could tell",
             arguments.spec
         ));
         return Ok(());
     }
+    sandbox?;
     let lock = Locking {
         spec: &spec,
         project: &project,
         nix: &nix,
-        caches: &*driver.binary_caches(&spec, &project)?,
+        caches: &*driver.binary_caches(&spec, &project, true)?,
         roots: &roots,
         earlier: earlier.as_ref(),
         update: match &arguments.update {
@@ -100,13 +113,28 @@ async fn write_or_check(arguments: &Arguments, driver: &Driver<'_>) -> Result<()
         let before = earlier.as_ref().and_then(|earlier| earlier.systems.get(system)).unwrap_or(&empty);
         changes.extend(differences(*system, before, now));
     }
+    for (system, before) in earlier.iter().flat_map(|earlier| &earlier.systems) {
+        // Who checks one system does not ask for the others.
+        if !lock.systems.contains_key(system) && !arguments.check {
+            changes.push(format!("{system} is left out, with {} names", before.packages.len()));
+        }
+    }
     changes.iter().for_each(|line| say(line));
-    if earlier.as_ref() == Some(&lock) {
+    let same = earlier.as_ref().is_some_and(|earlier| {
+        let mut asked = earlier.clone();
+        if arguments.check {
+            asked.systems.retain(|system, _| lock.systems.contains_key(system));
+        }
+        asked == lock
+    });
+    if same {
         say(&format!("`{file}` is current"));
         return Ok(());
     }
     if arguments.check {
-        let change = changes.first().map_or("the package set is another one", String::as_str);
+        let change = changes
+            .first()
+            .map_or("what it says of the package set or of store paths differs", String::as_str);
         return Err(not_current(&file, change, &arguments.spec));
     }
     project.write(&file, lock.to_json().as_bytes())?;

@@ -113,6 +113,7 @@ impl From<BuildError> for Failure {
                 "run `nixlayer lock` where Nix is and commit the file that it writes, or install Nix here",
             ),
             BuildError::Sandbox(_)
+            | BuildError::Closure(_)
             | BuildError::Scratch { .. }
             | BuildError::Layer { .. }
             | BuildError::Thread => Self::system(error),
@@ -142,7 +143,7 @@ impl From<BinaryCacheError> for Failure {
                 error,
                 "copy it to one of them (`nix copy --to`), or lock packages that they have (`nixlayer lock --update`)",
             ),
-            BinaryCacheError::Fault { fault, .. } => match &**fault {
+            BinaryCacheError::Fault { cache, fault, .. } => match &**fault {
                 CacheFault::Differs { .. } => Self::build(
                     error,
                     "run `nixlayer lock --update` if the cache is right; if the lock is, the cache was given something else",
@@ -153,6 +154,11 @@ impl From<BinaryCacheError> for Failure {
                 CacheFault::Http(HttpError::ClientRefused { .. }) => Self::system(error).fix(
                     "give `caches.URL.client_certificate` and `client_key` what it takes, in the admin's configuration",
                 ),
+                // A folder of the project is its author's to mend, whatever is wrong with it.
+                _ if cache.starts_with("./") => {
+                    let fix = format!("make `{cache}` anew with `nix copy --to`, and commit all of it");
+                    Self::build(error, fix)
+                }
                 CacheFault::Http(HttpError::NotEncrypted { .. }) => Self::system(error)
                     .fix("list the cache by its `http://` address, if it is meant to be without TLS"),
                 CacheFault::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Self::system(error)
@@ -194,6 +200,9 @@ impl From<LockFileError> for Failure {
             LockFileError::Lock(error) => match error {
                 LockError::Version { .. } => {
                     Self::build(error, "use the version of nixlayer that wrote it, or a later one")
+                }
+                LockError::TooMany { .. } => {
+                    Self::build(error, "make several images of it, or ask for a larger limit with your case")
                 }
                 LockError::Json { .. } | LockError::Closure { .. } | LockError::Undescribed { .. } => {
                     Self::build(

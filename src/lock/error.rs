@@ -23,6 +23,16 @@ pub enum LockError {
         /// The version it has.
         found: u64,
     },
+    /// It describes more store paths than an image can be made of.
+    #[error("`{file}` describes more than {most} store paths for {system}")]
+    TooMany {
+        /// The file.
+        file: String,
+        /// The system.
+        system: String,
+        /// The most that it may.
+        most: usize,
+    },
     /// A reference leads to a path that it does not describe.
     #[error("`{file}` does not describe all store paths of {system}")]
     Closure {
@@ -72,17 +82,21 @@ pub enum Outdated {
         /// What the lock calls it.
         name: String,
     },
-    /// The package set is a folder of the project whose files have changed.
-    #[error("the package set `{0}` has changed since the lock was written")]
+    /// The files of a folder of the project have changed that packages come from.
+    #[error("the files in `{0}` have changed since the lock was written")]
     Folder(String),
     /// The image shall be of another system.
-    #[error("the lock has nothing for {system}, only for {}", known.join(", "))]
+    #[error("the lock has nothing for {system}{}", only(known))]
     System {
         /// The system that the image is of.
         system: System,
         /// Those that were locked.
         known: Vec<&'static str>,
     },
+}
+
+fn only(known: &[&str]) -> String {
+    if known.is_empty() { String::new() } else { format!(", only for {}", known.join(", ")) }
 }
 
 impl Outdated {

@@ -10,12 +10,13 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Lock, LockError, LockedPackage, LockedSystem, PackageSet};
+use crate::nix::closure::MOST_NAR_SIZE;
 use crate::nix::{Closure, NarHash, PathInfo, StorePath, System};
 
 const VERSION: u64 = 1;
 
-/// 16 TiB: no store path is larger, and the sizes of as many as a file can name fit a number.
-const MOST_NAR_SIZE: u64 = 1 << 44;
+/// Store paths of one system. The largest images have a few thousand; planning takes the square of it.
+const MOST_PATHS: usize = 20_000;
 
 #[derive(Deserialize)]
 struct Version {
@@ -28,6 +29,8 @@ struct File {
     version: u64,
     spec: String,
     nixpkgs: Set,
+    #[serde(default, deserialize_with = "unique", skip_serializing_if = "BTreeMap::is_empty")]
+    folders: BTreeMap<String, String>,
     #[serde(deserialize_with = "unique")]
     systems: BTreeMap<String, SystemEntry>,
 }
@@ -72,6 +75,12 @@ impl Lock {
             return Err(LockError::Version { file: file.to_owned(), found: version });
         }
         let read: File = serde_json::from_slice(bytes).map_err(json)?;
+        for (name, entry) in &read.systems {
+            if entry.closure.len() > MOST_PATHS {
+                let system = name.clone();
+                return Err(LockError::TooMany { file: file.to_owned(), system, most: MOST_PATHS });
+            }
+        }
         let mut systems = BTreeMap::new();
         for (name, mut entry) in read.systems {
             let system: System = parsed(&name).map_err(json)?;
@@ -91,10 +100,16 @@ impl Lock {
                 let package_set = package_set.transpose().map_err(json)?;
                 packages.insert(name, LockedPackage { path, package_set });
             }
+            if let Some(name) = entry.from_other_nixpkgs.keys().next() {
+                let reason = format!("`fromOtherNixpkgs` has `{name}`, and `packages` does not");
+                return Err(json(serde::de::Error::custom(reason)));
+            }
             systems.insert(system, LockedSystem { packages, closure });
         }
         let package_set = read.nixpkgs.into_package_set().map_err(json)?;
-        Ok(Self { spec: parsed(&read.spec).map_err(json)?, package_set, systems })
+        let folders = read.folders.into_iter().map(|(folder, hash)| Ok((folder, parsed(&hash)?)));
+        let folders = folders.collect::<Result<_, _>>().map_err(json)?;
+        Ok(Self { spec: parsed(&read.spec).map_err(json)?, package_set, folders, systems })
     }
 
     /// The lock as the content of a file.
@@ -105,6 +120,7 @@ impl Lock {
             version: VERSION,
             spec: self.spec.to_string(),
             nixpkgs: Set::of(&self.package_set),
+            folders: self.folders.iter().map(|(folder, hash)| (folder.clone(), hash.to_string())).collect(),
             systems: systems.collect(),
         };
         // Maps with text as keys, and no more than JSON can say: nothing here can fail.

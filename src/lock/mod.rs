@@ -27,6 +27,8 @@ pub struct Lock {
     pub spec: Digest,
     /// The package set that packages come from.
     pub package_set: PackageSet,
+    /// The hashes of the project's folders that packages come from, by how the spec writes them.
+    pub folders: BTreeMap<String, NarHash>,
     /// What was locked, for each system.
     pub systems: BTreeMap<System, LockedSystem>,
 }
@@ -91,18 +93,19 @@ impl Lock {
 
     /// What the lock says of `spec`, for `system`.
     ///
-    /// `folder` is the hash of the package set as it is now, where it is a folder of the project.
+    /// `folders` are the hashes of the project's folders as they are now.
     pub fn resolve(
         &self,
         spec: &ImageSpec,
         system: System,
-        folder: Option<NarHash>,
+        folders: &BTreeMap<String, NarHash>,
     ) -> Result<Resolved, Outdated> {
         if self.spec != digest_of(spec) {
             return Err(self.outdated(spec, system));
         }
-        if folder.is_some() && folder != self.package_set.nar_hash {
-            return Err(Outdated::Folder(self.package_set.source.clone()));
+        if let Some(folder) = folders.keys().find(|folder| self.folders.get(*folder) != folders.get(*folder))
+        {
+            return Err(Outdated::Folder(folder.clone()));
         }
         let locked = self.systems.get(&system).ok_or_else(|| Outdated::System {
             system,

@@ -39,17 +39,18 @@ fn lock() -> Lock {
     };
     Lock {
         spec: digest_of(&spec(SPEC)),
-        package_set: PackageSet {
-            source: "./packages".to_owned(),
-            revision: None,
-            nar_hash: Some(NarHash::from_bytes([1; 32])),
-        },
+        package_set: PackageSet { source: "./packages".to_owned(), revision: None, nar_hash: None },
+        folders: folders(1),
         systems: BTreeMap::from([("x86_64-linux".parse().unwrap(), locked)]),
     }
 }
 
+fn folders(byte: u8) -> BTreeMap<String, NarHash> {
+    BTreeMap::from([("./packages".to_owned(), NarHash::from_bytes([byte; 32]))])
+}
+
 fn resolve(lock: &Lock, text: &str, system: &str) -> Result<Resolved, Outdated> {
-    lock.resolve(&spec(text), system.parse().unwrap(), Some(NarHash::from_bytes([1; 32])))
+    lock.resolve(&spec(text), system.parse().unwrap(), &folders(1))
 }
 
 fn names(closure: &Closure) -> Vec<&str> {
@@ -89,10 +90,10 @@ fn a_spec_that_moved_on_is_told_how_and_what_mends_it() {
         "the lock is of the package set `./packages`, and the spec's is `<nixpkgs>`",
     );
     expect(SPEC, "aarch64-linux", "the lock has nothing for aarch64-linux, only for x86_64-linux");
-    let changed = lock().resolve(&spec(SPEC), System::HOST, Some(NarHash::from_bytes([2; 32])));
+    let changed = lock().resolve(&spec(SPEC), System::HOST, &folders(2));
     assert_eq!(
         changed.unwrap_err().to_string(),
-        "the package set `./packages` has changed since the lock was written"
+        "the files in `./packages` have changed since the lock was written"
     );
     assert_eq!(
         resolve(&lock(), SPEC, "aarch64-linux").unwrap_err().fix("image.yaml"),

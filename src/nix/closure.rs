@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{NarHash, StorePath};
 
+/// The most bytes that the NAR of one path can have, 16 TiB: the sizes of as many as anybody names then fit a
+/// number.
+pub const MOST_NAR_SIZE: u64 = 1 << 44;
+
 /// What the store's database knows of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathInfo {

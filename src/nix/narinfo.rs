@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::closure::MOST_NAR_SIZE;
 use super::compression::UnknownCompression;
 use super::signature::SignatureError;
 use super::{Compression, FileHash, PathInfo, PublicKey, Signature, StorePath, decimal, shown};
@@ -92,7 +93,7 @@ impl NarInfo {
                 path: fields.required("StorePath", "a path in `/nix/store`", |text| text.parse().ok())?,
                 nar_hash: fields.required("NarHash", "a SHA-256", |text| text.parse().ok())?,
                 nar_size: fields.required("NarSize", "a number of bytes above 0", |text| {
-                    decimal(text).filter(|size| *size > 0)
+                    decimal(text).filter(|size| (1..=MOST_NAR_SIZE).contains(size))
                 })?,
                 references: fields
                     .optional("References", "base names of store paths", references)?

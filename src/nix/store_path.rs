@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::nix32;
+use super::{nix32, shown};
 
 /// The store folder that every released nixpkgs binary is built for, and the only one we handle.
 pub const STORE_DIR: &str = "/nix/store";
@@ -31,7 +31,7 @@ pub struct StorePathError {
 impl StorePath {
     /// The path from its last component, `<32 digits>-<name>`.
     pub fn from_base_name(base_name: &str) -> Result<Self, StorePathError> {
-        let error = |reason| StorePathError { text: base_name.to_owned(), reason };
+        let error = |reason| StorePathError { text: shown(base_name), reason };
         let (hash, name) =
             base_name.split_once('-').ok_or_else(|| error("there is no `-` after the hash"))?;
         if hash.len() != HASH_LENGTH || !nix32::is_nix32(hash) {
@@ -77,15 +77,15 @@ impl FromStr for StorePath {
         let base_name = text
             .strip_prefix(STORE_DIR)
             .and_then(|rest| rest.strip_prefix('/'))
-            .ok_or(StorePathError { text: text.to_owned(), reason: "it does not lie in `/nix/store`" })?;
+            .ok_or(StorePathError { text: shown(text), reason: "it does not lie in `/nix/store`" })?;
         if base_name.contains('/') {
             return Err(StorePathError {
-                text: text.to_owned(),
+                text: shown(text),
                 reason: "it goes on below the object; name the object itself",
             });
         }
         Self::from_base_name(base_name)
-            .map_err(|error| StorePathError { text: text.to_owned(), reason: error.reason })
+            .map_err(|error| StorePathError { text: shown(text), reason: error.reason })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{CommandsFailed, CopyError, OutdatedLock};
-use crate::nix::{StorePath, System};
+use crate::nix::{ClosureError, StorePath, System};
 use crate::publish::PublishError;
 use crate::source::ReadError;
 use crate::source::nix::NixError;
@@ -56,7 +56,7 @@ pub enum BuildError {
     NotOfSpec(String),
     /// Nobody can say what a path is made of.
     #[error(
-        "`{path}` is neither in the store of this host nor in a binary cache, and only a machine of {system} can build it"
+        "`{path}` is neither in the store of this host nor in a binary cache, and nothing here can build it for {system}"
     )]
     Nowhere {
         /// The path.
@@ -64,6 +64,9 @@ pub enum BuildError {
         /// What it is for.
         system: System,
     },
+    /// What was found out of the store paths does not fit together.
+    #[error("the store paths that the spec needs are no closure")]
+    Closure(#[source] ClosureError),
     /// There is neither a lock nor Nix.
     #[error("there is neither a lock for this spec nor Nix on this host")]
     NoNix,
@@ -91,6 +94,13 @@ pub enum BuildError {
     /// A part of our own program broke.
     #[error("the thread that made a layer ended early")]
     Thread,
+}
+
+impl BuildError {
+    /// Whether a binary cache gave other bytes than it should.
+    pub(super) fn is_of_wrong_bytes(&self) -> bool {
+        matches!(self, Self::Read(ReadError::BinaryCache(error)) if error.is_of_wrong_bytes())
+    }
 }
 
 impl From<ReadError> for BuildError {

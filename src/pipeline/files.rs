@@ -113,18 +113,28 @@ pub(super) fn copy(project: &Folder, source: &ProjectPath) -> Result<Vec<(Vec<u8
     Ok(copied)
 }
 
-/// The hash that Nix gives `source`, as [`copy`] sees it and without the file `except`.
-pub(super) fn nar_hash(project: &Folder, source: &ProjectPath, except: &str) -> Result<NarHash, CopyError> {
-    let copied = copy(project, source)?.into_iter().filter(|(below, _)| {
-        let file = Path::new(source.as_str()).join(OsStr::from_bytes(below));
-        file.strip_prefix(".").unwrap_or(&file) != Path::new(except)
+/// The hash that Nix gives the folder or file `source`, as [`copy`] sees it, and without `spec` and all locks: what
+/// these say of the folder must not change it.
+pub(super) fn nar_hash(project: &Folder, source: &ProjectPath, spec: &str) -> Result<NarHash, CopyError> {
+    // Where the name is a link, what counts is what it leads to.
+    let failed = |cause| CopyError::Read { source_path: source.to_string(), cause };
+    let there = match source.as_str() {
+        "." => source.clone(),
+        name => {
+            let there = project.dir().canonicalize(name).map_err(failed)?;
+            there.to_string_lossy().parse().map_err(|cause| failed(io::Error::other(cause)))?
+        }
+    };
+    let copied = copy(project, &there)?.into_iter().filter(|(below, _)| {
+        let file = Path::new(there.as_str()).join(OsStr::from_bytes(below));
+        let file = file.strip_prefix(".").unwrap_or(&file);
+        file != Path::new(spec) && !file.to_string_lossy().ends_with(".lock.json")
     });
     // An archive has the names of each folder in order, which is the order of paths as lists of names.
     let names = |path: &[u8]| -> Vec<Vec<u8>> {
         path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
     };
     let sorted: BTreeMap<_, _> = copied.map(|(path, node)| (names(&path), (path, node))).collect();
-    let failed = |cause| CopyError::Read { source_path: source.to_string(), cause };
     let mut nar = NarWriter::new(NarHasher::default()).map_err(failed)?;
     for (path, node) in sorted.values() {
         append(&mut nar, path, node).map_err(failed)?;

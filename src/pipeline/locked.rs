@@ -13,7 +13,7 @@ use crate::lock::{Lock, LockError, Outdated, Resolved};
 use crate::nix::{Closure, NarHash, PathInfo, StorePath, System};
 use crate::sandbox::Sandbox;
 use crate::source::StorePaths;
-use crate::spec::{ImageSpec, Nixpkgs};
+use crate::spec::{Content, Flake, ImageSpec, Nixpkgs};
 
 /// Why the lock beside a spec cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,18 +51,34 @@ pub fn read_lock(project: &Folder, file: &str) -> Result<Option<Lock>, LockFileE
 
 /// What `lock` says of a spec, if it still is that spec's.
 pub fn resolve(spec: &ImageSpec, project: &Folder, lock: &Lock) -> Result<Resolved, BuildError> {
-    let folder = folder_hash(spec, project)?;
+    let folders = folder_hashes(spec, project)?;
     let file = crate::lock::file_name(spec.file());
-    lock.resolve(spec, spec.system.unwrap_or(System::HOST), folder)
+    lock.resolve(spec, spec.system.unwrap_or(System::HOST), &folders)
         .map_err(|outdated| BuildError::Lock(OutdatedLock { file, spec: spec.file().to_owned(), outdated }))
 }
 
-/// The hash of the package set, where it is a folder of the project; the lock itself does not count.
-pub(super) fn folder_hash(spec: &ImageSpec, project: &Folder) -> Result<Option<NarHash>, BuildError> {
-    let Nixpkgs::Folder(folder) = &spec.nixpkgs else { return Ok(None) };
+/// The hashes of the project's folders that packages come from: the package set, and flakes.
+pub(super) fn folder_hashes(
+    spec: &ImageSpec,
+    project: &Folder,
+) -> Result<BTreeMap<String, NarHash>, BuildError> {
     super::packages::check_folders(spec, project).map_err(BuildError::Spec)?;
-    let lock = crate::lock::file_name(spec.file());
-    files::nar_hash(project, folder, &lock).map(Some).map_err(BuildError::Project)
+    let flakes = spec.contents.iter().filter_map(|content| match content {
+        Content::FlakeOutput { flake: Flake::Folder(folder), .. } => Some(folder),
+        Content::FlakeOutput { flake: Flake::GitHub(_), .. }
+        | Content::Package(_)
+        | Content::StorePath(_) => None,
+    });
+    let set = match &spec.nixpkgs {
+        Nixpkgs::Folder(folder) => Some(folder),
+        Nixpkgs::SearchPath(_) | Nixpkgs::GitHub(_) | Nixpkgs::Channel(_) | Nixpkgs::Tarball { .. } => None,
+    };
+    let mut hashes = BTreeMap::new();
+    for folder in flakes.chain(set) {
+        let hash = files::nar_hash(project, folder, spec.file()).map_err(BuildError::Project)?;
+        hashes.insert(Nixpkgs::Folder(folder.clone()).to_string(), hash);
+    }
+    Ok(hashes)
 }
 
 /// Finds what the lock names: on the host, as far as it has the same, else in binary caches.
@@ -104,7 +120,7 @@ pub(super) async fn find(build: &Build<'_>, lock: &Lock, quota: &Quota<'_>) -> R
 async fn on_host(build: &Build<'_>, all: &Closure, quota: &Quota<'_>) -> BTreeMap<StorePath, PathBuf> {
     let Some(nix) = build.nix.filter(|nix| nix.is_installed()) else { return BTreeMap::new() };
     let paths: Vec<StorePath> = all.paths().cloned().collect();
-    let same = |info: &PathInfo| all.get(&info.path).is_some_and(|locked| locked.nar_hash == info.nar_hash);
+    let same = |info: &PathInfo| all.get(&info.path) == Some(info);
     let found = async {
         let known = nix.known(&paths).await?;
         let known: Vec<StorePath> = known.into_iter().filter(same).map(|info| info.path).collect();

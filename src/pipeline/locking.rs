@@ -4,8 +4,9 @@
 //!    since: a lock that is extended shall not update everything else. A package set that cannot move is
 //!    evaluated whole.
 //! 2. What is left is evaluated, for each system; nothing is built for that.
-//! 3. Each path of the closure is described: by the earlier lock, else by the binary caches, since others
-//!    will download it from there, else by the host's store. What neither has, Nix must build.
+//! 3. Each path of the closure is described: by the binary caches, since others will download it from there,
+//!    else by the host's store, so that a hand that altered the lock is noticed; else by the earlier lock.
+//!    What none of these has, Nix must build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +15,7 @@ use futures_util::future::join_all;
 
 use super::BuildError;
 use super::event::{Event, Quota};
-use super::locked::folder_hash;
+use super::locked::folder_hashes;
 use super::packages::{check_folders, located};
 use crate::folder::Folder;
 use crate::lock::{Lock, LockedPackage, LockedSystem, PackageSet, digest_of};
@@ -76,12 +77,13 @@ impl Locking<'_> {
         let kept = earlier.filter(|_| self.keeps_some(&systems)).map(|earlier| earlier.package_set.clone());
         let package_set =
             kept.or(package_set).unwrap_or(PackageSet { source, revision: None, nar_hash: None });
+        let folders = folder_hashes(self.spec, self.project)?;
         for locked in systems.values_mut() {
             for package in locked.packages.values_mut() {
                 package.package_set.take_if(|set| *set == package_set);
             }
         }
-        Ok(Lock { spec: digest_of(self.spec), package_set, systems })
+        Ok(Lock { spec: digest_of(self.spec), package_set, folders, systems })
     }
 
     /// The names to be updated are names of the spec.
@@ -192,9 +194,10 @@ impl Locking<'_> {
         if let Nixpkgs::GitHub(commit) = &self.spec.nixpkgs {
             return Ok(PackageSet { source, revision: Some(commit.commit.clone()), nar_hash: None });
         }
-        let nar_hash = match folder_hash(self.spec, self.project)? {
-            Some(hash) => Some(hash),
-            None => self.hash_in_store(&evaluated.set).await?,
+        let nar_hash = match &self.spec.nixpkgs {
+            // Among the folders of the project it has one already.
+            Nixpkgs::Folder(_) => None,
+            _ => self.hash_in_store(&evaluated.set).await?,
         };
         Ok(PackageSet { source, revision: evaluated.revision.clone(), nar_hash })
     }
@@ -214,7 +217,7 @@ impl Locking<'_> {
         evaluated: Option<&Evaluated>,
         quota: &Quota<'_>,
     ) -> Result<Closure, BuildError> {
-        let earlier = self.earlier.filter(|_| self.update == Update::Nothing);
+        let earlier = self.earlier.filter(|_| self.update != Update::Everything);
         let earlier = earlier.and_then(|earlier| earlier.systems.get(&system)).map(|locked| &locked.closure);
         let mut infos: BTreeMap<StorePath, PathInfo> = BTreeMap::new();
         let mut waiting: BTreeSet<StorePath> = roots.into_iter().collect();
@@ -224,7 +227,7 @@ impl Locking<'_> {
             let mut unknown = Vec::new();
             let paths: Vec<StorePath> = std::mem::take(&mut waiting).into_iter().collect();
             for paths in paths.chunks(AT_A_TIME) {
-                let asked = paths.iter().map(|path| self.describe(path, earlier));
+                let asked = paths.iter().map(|path| self.caches.describe(path));
                 for (path, answer) in paths.iter().zip(join_all(asked).await) {
                     match answer {
                         Ok(Some(info)) => described.push(info),
@@ -233,50 +236,48 @@ impl Locking<'_> {
                     }
                 }
             }
-            let mut of_host = self.of_host(&unknown).await?;
-            if of_host.len() < unknown.len()
+            let mut known = self.known(&unknown, earlier).await?;
+            if known.len() < unknown.len()
                 && !realised
                 && system == System::HOST
                 && let Some(evaluated) = evaluated
             {
                 self.nix.realise(evaluated, self.roots, &|line| quota.say(line)).await?;
                 realised = true;
-                of_host = self.of_host(&unknown).await?;
+                known = self.known(&unknown, earlier).await?;
             }
-            let known: BTreeSet<&StorePath> = of_host.iter().map(|info| &info.path).collect();
-            if let Some((path, error)) = unknown.into_iter().find(|(path, _)| !known.contains(path)) {
+            let paths: BTreeSet<&StorePath> = known.iter().map(|info| &info.path).collect();
+            if let Some((path, error)) = unknown.into_iter().find(|(path, _)| !paths.contains(path)) {
                 return Err(match error {
                     Some(error) => BuildError::Read(error.into()),
                     None => BuildError::Nowhere { path, system },
                 });
             }
-            described.extend(of_host);
+            described.extend(known);
             for info in described {
                 waiting.extend(info.references.iter().filter(|path| !infos.contains_key(*path)).cloned());
                 infos.insert(info.path.clone(), info);
             }
             waiting.retain(|path| !infos.contains_key(path));
         }
-        Ok(Closure::new(infos.into_values()).unwrap_or_default())
+        Closure::new(infos.into_values()).map_err(BuildError::Closure)
     }
 
-    async fn describe(
-        &self,
-        path: &StorePath,
-        earlier: Option<&Closure>,
-    ) -> Result<Option<PathInfo>, BinaryCacheError> {
-        match earlier.and_then(|closure| closure.get(path)) {
-            Some(info) => Ok(Some(info.clone())),
-            None => self.caches.describe(path).await,
-        }
-    }
-
-    async fn of_host(
+    /// What the host's store, or else the earlier lock, says of paths that no cache knows.
+    async fn known(
         &self,
         unknown: &[(StorePath, Option<BinaryCacheError>)],
+        earlier: Option<&Closure>,
     ) -> Result<Vec<PathInfo>, BuildError> {
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
         let paths: Vec<StorePath> = unknown.iter().map(|(path, _)| path.clone()).collect();
-        if paths.is_empty() { Ok(Vec::new()) } else { Ok(self.nix.known(&paths).await?) }
+        let mut known = self.nix.known(&paths).await?;
+        let here: BTreeSet<StorePath> = known.iter().map(|info| info.path.clone()).collect();
+        let elsewhere = paths.iter().filter(|path| !here.contains(*path));
+        known.extend(elsewhere.filter_map(|path| earlier?.get(path).cloned()));
+        Ok(known)
     }
 }
 

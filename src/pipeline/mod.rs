@@ -120,7 +120,8 @@ impl Build<'_> {
             let _ = root.set(Arc::new(root::assemble(self, &packages, &listings, &quota).await?));
         }
         let budget = LayerBudget::new(usize::from(self.spec.max_layers)).unwrap_or_default();
-        let plan = LayerPlan::auto(&packages.closure, budget);
+        let closure = packages.closure.clone();
+        let plan = blocking(move || LayerPlan::auto(&closure, budget)).await?;
         on_event(Event::Realised {
             paths: packages.closure.len(),
             nar_size: packages.closure.nar_size(),

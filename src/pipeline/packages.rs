@@ -30,7 +30,7 @@ impl Packages {
     /// Has Nix find, build or download everything that the spec names.
     pub(super) async fn realise(build: &Build<'_>, quota: &Quota<'_>) -> Result<Self, BuildError> {
         let spec = build.spec;
-        let nix = build.nix.ok_or(BuildError::NoNix)?;
+        let nix = build.nix.filter(|nix| nix.is_installed()).ok_or(BuildError::NoNix)?;
         check_folders(spec, build.project).map_err(BuildError::Spec)?;
         let demands = spec.demands();
         let wanted: Vec<Content> = demands.iter().map(|demand| demand.content.clone()).collect();

@@ -77,7 +77,19 @@ impl<'a> Workshop<'a> {
         self.under_way.spawn(async move {
             let _place = places.acquire_owned().await.map_err(|_| BuildError::Thread)?;
             let slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
-            let (stored, (digests, listings)) = send(&destination, work, level, workers, chunk, slot).await?;
+            let slot = Arc::new(Mutex::new(Some(slot)));
+            let work = Arc::new(work);
+            let mut first_error = None;
+            let (stored, (digests, listings)) = loop {
+                match send(&destination, &work, level, &workers, chunk, &slot).await {
+                    Ok(sent) => break sent,
+                    // The bytes of one cache were wrong, and another one may have the right ones.
+                    Err(error) if error.is_of_wrong_bytes() && first_error.is_none() => {
+                        first_error = Some(error);
+                    }
+                    Err(error) => return Err(first_error.unwrap_or(error)),
+                }
+            };
             Ok(Made { number, stored, digests, listings })
         });
     }
@@ -94,19 +106,17 @@ impl<'a> Workshop<'a> {
 /// Makes one layer on a thread of its own and sends it from here.
 async fn send(
     destination: &Destination,
-    work: Work,
+    work: &Arc<Work>,
     level: Level,
-    workers: Workers,
+    workers: &Workers,
     chunk: usize,
-    slot: OwnedSemaphorePermit,
+    slot: &Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 ) -> Result<(Stored, (LayerDigests, Listings)), BuildError> {
-    let work = Arc::new(work);
-    let slot = Arc::new(Mutex::new(Some(slot)));
     // The newest producer is the one whose bytes arrive.
     let producer = Mutex::new(None);
     let make = || {
         let (writer, blob) = Blob::channel(chunk);
-        let (work, workers, slot) = (Arc::clone(&work), workers.clone(), Arc::clone(&slot));
+        let (work, workers, slot) = (Arc::clone(work), workers.clone(), Arc::clone(slot));
         let started = tokio::task::spawn_blocking(move || {
             let produced = produce(&work, level, &workers, writer)?;
             if produced.0.size <= SMALL

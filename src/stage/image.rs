@@ -52,7 +52,8 @@ impl ImageJob<'_> {
             pipeline::check_variables(&spec, &|name| self.job.lookup(name).map(str::to_owned))?;
             if let Some(lock) = self.lock(&project)? {
                 pipeline::resolve(&spec, &project, &lock)?;
-                self.driver.binary_caches(&spec, &project)?;
+                // The folders of the project may be for the script to make.
+                self.driver.check_caches(&spec)?;
                 if spec.has_commands() && !self.nix.is_installed() && *self.sandbox == Sandbox::None {
                     return Err(BuildError::NoSandbox.into());
                 }
@@ -60,6 +61,9 @@ impl ImageJob<'_> {
             }
         }
         if needs_nix {
+            if !self.nix.is_installed() {
+                return Err(BuildError::NoNix.into());
+            }
             self.nix.version().await?;
         }
         // GitLab makes a repository of what a token may push to, so only the right one is asked for.
@@ -82,7 +86,7 @@ impl ImageJob<'_> {
             spec: &spec,
             project,
             lock: lock.as_ref(),
-            caches: &self.driver.binary_caches(&spec, project)?,
+            caches: &self.driver.binary_caches(&spec, project, lock.is_some())?,
             nix: Some(self.nix),
             sandbox: Some(self.sandbox),
             roots: &self.folders.roots(),

@@ -10,6 +10,7 @@
 //! GitLab Runner, "The Custom executor", is the contract. No state goes from stage to stage: see
 //! `folders.rs`.
 
+mod caches;
 mod certificates;
 mod cleanup;
 mod config;

@@ -6,24 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-
 use super::Driver;
 use super::certificates::{ca_files, client_certificates, gitlab_certificates, runner_certificates};
-use crate::admin::{AdminConfig, CacheConfig, CacheUse, Isolation};
+use crate::admin::{AdminConfig, Isolation};
 use crate::failure::Failure;
-use crate::folder::Folder;
 use crate::http::{FoundCertificates, Http, HttpSettings, Patience, Request, authority};
 use crate::job::Job;
 use crate::pipeline::Effort;
 use crate::publish::{Credentials, Registry};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
-use crate::source::binary_cache::{BinaryCaches, CachePlace, CacheSettings, basic_credentials};
 use crate::source::nix::{Nix, NixSettings};
-use crate::spec::{CacheName, ImageSpec};
-use crate::yaml::KeyPath;
 
 impl Driver<'_> {
     /// What job scripts and Nix run in.
@@ -100,46 +93,6 @@ impl Driver<'_> {
         Registry::new(Arc::new(http), host, credentials, token_hosts)
     }
 
-    /// The binary caches of the admin, and those that `spec` adds of what the admin allows.
-    pub fn binary_caches(&self, spec: &ImageSpec, project: &Folder) -> Result<Arc<BinaryCaches>, Failure> {
-        let mut settings = Vec::new();
-        for (index, name) in spec.caches.iter().enumerate() {
-            let refused = |reason: String, fix: &str| -> Failure {
-                spec.error_at(&KeyPath::root().key("caches").index(index), reason, fix).into()
-            };
-            match name {
-                CacheName::Folder(folder) => {
-                    let opened = project.dir().open_dir(folder.as_str()).map_err(|error| {
-                        refused(format!("`{name}` cannot be opened: {error}"), "name a folder of the project")
-                    })?;
-                    settings.push(CacheSettings {
-                        name: name.to_string(),
-                        place: CachePlace::Folder(Arc::new(opened)),
-                        public_keys: Vec::new(),
-                        priority: None,
-                        authorization: None,
-                    });
-                }
-                CacheName::Url(url) if self.config.caches.contains_key(url) => {}
-                CacheName::Url(url) => {
-                    return Err(refused(
-                        format!("the admin of this machine does not list `{url}`"),
-                        "ask for it to be listed in `caches` of the admin's configuration, or leave it out",
-                    ));
-                }
-            }
-        }
-        let named =
-            |url: &str| spec.caches.iter().any(|name| matches!(name, CacheName::Url(named) if named == url));
-        for (url, config) in &self.config.caches {
-            if config.used == CacheUse::Always || named(url) {
-                settings.push(cache_settings(url, config)?);
-            }
-        }
-        let http = Arc::new(self.http(self.config.limits.patience, None)?);
-        Ok(Arc::new(BinaryCaches::new(http, settings, self.config.require_signatures)))
-    }
-
     /// How much of the machine a build takes whose image goes to the registry at `host`, or to none.
     pub fn effort(&self, host: Option<&str>) -> Effort {
         let limits = &self.config.limits;
@@ -148,7 +101,7 @@ impl Driver<'_> {
     }
 
     /// A client that trusts what the admin, the runner and `more` give.
-    fn http(&self, patience: Duration, more: Option<FoundCertificates>) -> Result<Http, Failure> {
+    pub(super) fn http(&self, patience: Duration, more: Option<FoundCertificates>) -> Result<Http, Failure> {
         let variable = |names: [&str; 2]| {
             let value = names.iter().find_map(|name| self.host.get(OsStr::new(name)));
             value.map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
@@ -171,43 +124,6 @@ impl Driver<'_> {
         };
         Ok(Http::new(settings)?)
     }
-}
-
-/// How to reach a cache that the admin lists; the credentials are read here.
-fn cache_settings(url: &str, config: &CacheConfig) -> Result<CacheSettings, Failure> {
-    let read = |file: &Path| {
-        std::fs::read_to_string(file).map_err(|error| {
-            Failure::system(error).fix(format!(
-                "let the runner's user read `{}`, which `caches.\"{url}\"` names",
-                file.display()
-            ))
-        })
-    };
-    let place = match url.strip_prefix("file://") {
-        Some(folder) => {
-            let opened = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|error| {
-                Failure::system(error)
-                    .fix(format!("let `{folder}` be a folder that the runner's user can read"))
-            })?;
-            CachePlace::Folder(Arc::new(opened))
-        }
-        None => CachePlace::Http(Request::url(&format!("{url}/"))?),
-    };
-    let mut authorization = None;
-    if let CachePlace::Http(root) = &place {
-        if let Some(file) = &config.token_file {
-            authorization = Some(Secret::from(format!("Bearer {}", read(file)?.trim())));
-        } else if let Some(file) = &config.netrc_file {
-            authorization = basic_credentials(&read(file)?, root.host_str().unwrap_or_default());
-        }
-    }
-    Ok(CacheSettings {
-        name: url.to_owned(),
-        place,
-        public_keys: config.public_keys.clone(),
-        priority: config.priority,
-        authorization: authorization.map(Arc::new),
-    })
 }
 
 /// Host and port of a cache behind HTTP.

@@ -38,7 +38,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(250);
 pub(crate) fn http(caches: &[CacheSettings], patience: Patience, idle_timeout: Duration) -> Arc<Http> {
     let hosts = caches.iter().filter_map(|cache| match &cache.place {
         CachePlace::Http(url) => Some(authority(url)),
-        CachePlace::Folder(_) => None,
+        CachePlace::Folder(_) | CachePlace::Path(_) => None,
     });
     http_to(hosts.collect(), patience, idle_timeout)
 }

@@ -207,9 +207,11 @@ fn commands_get_a_store_of_their_own_and_see_in_it_what_nix_would_show() {
 fn a_job_that_waits_for_a_cache_can_be_cancelled() {
     let mut job = TestJob::image_of_spec("name: h\ncontents: [hello]\n");
     succeed(job.nixlayer(&["lock"]));
-    let server = CacheServer::start(&environment().cache_small);
-    server.fault(".nar.zst", Fault::Hang, 10);
-    hide_nix(&mut job, &server.url());
+    // Two, so that there is one to turn to when the first one's download ends.
+    let servers = [(); 2].map(|()| CacheServer::start(&environment().cache_small));
+    servers.iter().for_each(|server| server.fault(".nar.zst", Fault::Hang, 20));
+    hide_nix(&mut job, &servers[0].url());
+    job.admin["caches"][servers[1].url()] = json!({});
     let job = job.wrapper(HIDDEN_STORE);
 
     let outcome = job.run_cancelled_at("store paths come from binary caches");
@@ -435,4 +437,70 @@ fn memory_is_bounded_whatever_the_size_of_a_store_path() {
     assert!(status.success());
     // 64 MiB, four layers with four downloads of 1 MiB each, and four uploads with chunks of 1 MiB.
     assert!(peak > 0 && peak < (64 + 16 + 4) << 10, "{peak} kB");
+}
+
+#[test]
+fn a_host_with_neither_lock_nor_nix_says_what_would_do() {
+    let mut job = TestJob::image_of_spec("name: h\ncontents: [hello]\n");
+    hide_nix(&mut job, "https://cache.invalid");
+    let build = job.nixlayer_in(without_store(), &["build", "image.yaml", "--to", "oci:image"], &[]);
+    let error = failed(&build);
+    assert!(error.contains("there is neither a lock for this spec nor Nix on this host"), "{error}");
+    assert!(error.contains("fix:   run `nixlayer lock` where Nix is"), "{error}");
+    let error = failed(&job.nixlayer_in(without_store(), &["lock"], &[]));
+    assert!(error.contains("there is no Nix on this machine"), "{error}");
+}
+
+#[test]
+fn a_broken_cache_of_the_project_is_its_authors_to_mend() {
+    let mut job = TestJob::example("hello");
+    hide_nix(&mut job, "file:///var/empty/no-such-cache");
+    let nar = fs::read_dir(job.place("project/cache/nar")).unwrap();
+    nar.for_each(|file| fs::write(file.unwrap().path(), "broken").unwrap());
+
+    let outcome = job.wrapper(HIDDEN_STORE).run_cleanly();
+
+    assert_eq!(outcome.status, Status::ScriptFailure { exit_code: 1 }, "{}", outcome.trace);
+    assert!(outcome.trace.contains("fix:   make `./cache` anew with `nix copy --to`"), "{}", outcome.trace);
+}
+
+#[test]
+fn a_script_may_make_the_cache_and_a_missing_one_of_the_admin_stops_nobody() {
+    let mut job = TestJob::example("hello");
+    hide_nix(&mut job, "file:///var/empty/no-such-cache");
+    fs::rename(job.place("project/cache"), job.place("project/made-later")).unwrap();
+    job.script = vec!["mv made-later cache".to_owned()];
+
+    let outcome = job.wrapper(HIDDEN_STORE).run_cleanly();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+}
+
+#[test]
+fn wrong_bytes_of_one_cache_give_way_to_another() {
+    let packages = Packages::new();
+    let odd = packages.add("odd", write_oddities);
+    let mut job = TestJob::image_of_spec(&format!("name: odd\ncontents: [{odd}]\n"));
+    succeed(job.nixlayer(&["lock"]));
+    let expected = digest_in(job.build(&["image.yaml", "--no-lock", "--to", "oci:expected"], &[]));
+    let [wrong, right] = ["none", "xz"].map(|compression| BinaryCache::of([&odd], compression));
+    let nar = wrong.nar(&odd);
+    let mut bytes = fs::read(&nar).unwrap();
+    // In the contents of a file, where only the hash can tell.
+    let place = bytes.windows(100).position(|bytes| bytes == [b'x'; 100]).unwrap();
+    bytes[place] = b'y';
+    fs::write(&nar, bytes).unwrap();
+    wrong.edit_narinfo(&odd, |text| {
+        text.lines()
+            .filter(|line| !line.starts_with("FileHash"))
+            .fold(String::new(), |all, line| all + line + "\n")
+    });
+    job.admin["caches"] = json!({ wrong.file_url(): { "priority": 1 } });
+    let arguments = ["build", "image.yaml", "--to", "oci:image"];
+    let error = failed(&job.nixlayer_in(without_store(), &arguments, &[]));
+    assert!(error.contains("holds a NAR with the hash"), "{error}");
+
+    job.admin["caches"][right.file_url()] = json!({ "priority": 2 });
+
+    assert_eq!(digest_in(job.nixlayer_in(without_store(), &arguments, &[])), expected);
 }

@@ -222,7 +222,7 @@ fn a_spec_that_moved_on_fails_its_job_with_the_command_that_mends_it() {
             "name: app\nnixpkgs: ./packages\nsystem: aarch64-linux\ncontents: [a]\n",
             "the lock has nothing for aarch64-linux",
         ),
-        ("packages/more.nix", "{ }", "the package set `./packages` has changed since the lock was written"),
+        ("packages/more.nix", "{ }", "the files in `./packages` have changed since the lock was written"),
         ("image.lock.json", "{ \"version\": 2 }", "has format version 2"),
         ("image.lock.json", "<<<<<<< HEAD\n", "`image.lock.json` is not a lock file"),
     ] {
@@ -302,7 +302,7 @@ fn what_is_nowhere_and_cannot_be_built_here_is_named() {
 
     let error = refused(&job.nixlayer(&["lock", "--system", "aarch64-linux"]));
 
-    assert!(error.contains("-only-there-1` is neither in the store of this host nor in a binary cache, and only a machine of aarch64-linux can build it"), "{error}");
+    assert!(error.contains("-only-there-1` is neither in the store of this host nor in a binary cache, and nothing here can build it for aarch64-linux"), "{error}");
     assert!(!job.place("project/image.lock.json").exists());
 }
 
@@ -333,4 +333,128 @@ fn a_cache_is_believed_for_its_signature_only() {
 
     let size = succeed(nix("nix-store").args(["--query", "--size", &app.to_string()]).output().unwrap());
     assert_eq!(lock_of(&job)["systems"]["x86_64-linux"]["closure"][0]["narSize"].to_string(), size.trim());
+}
+
+#[test]
+fn a_hand_that_altered_the_lock_is_noticed() {
+    let packages = Packages::new();
+    let [_lib, app] = packages.build(
+        r#"lib = run "lib-1.0" "echo lib > $out"; app = run "app-1.0" "mkdir $out; ln -s ${lib} $out/lib";"#,
+        ["lib", "app"],
+    );
+    let job = TestJob::image_of_spec(&format!("name: app\ncontents: [{app}]\n"));
+    succeed(job.nixlayer(&["lock"]));
+    let file = job.place("project/image.lock.json");
+    let good = fs::read_to_string(&file).unwrap();
+    let edit = |change: &dyn Fn(&mut Vec<Value>)| {
+        let mut lock: Value = serde_json::from_str(&good).unwrap();
+        change(lock["systems"]["x86_64-linux"]["closure"].as_array_mut().unwrap());
+        fs::write(&file, lock.to_string()).unwrap();
+    };
+
+    // Without the library, which nothing else would miss.
+    edit(&|closure| {
+        closure.retain(|entry| entry["path"] == app.base_name());
+        closure[0]["references"] = json!([]);
+    });
+
+    assert!(refused(&job.nixlayer(&["lock", "--check"])).contains("`image.lock.json` is not current"));
+    let output = job.build(&["image.yaml", "--to", "oci:out"], &[]);
+    assert!(!output.status.success(), "what the host has is not what the lock says: {output:?}");
+    edit(&|closure| closure[0]["narSize"] = json!(123_456));
+    assert!(refused(&job.nixlayer(&["lock", "--check"])).contains("`image.lock.json` is not current"));
+    succeed(job.nixlayer(&["lock"]));
+    assert_eq!(fs::read_to_string(&file).unwrap(), good);
+}
+
+#[test]
+fn a_flake_of_the_project_that_changed_makes_the_lock_old() {
+    let flake = |text: &str| {
+        format!(
+            r#"{{ outputs = {{ self }}: {{ packages.x86_64-linux.app = derivation {{ name = "app-1";
+            system = "x86_64-linux"; builder = "/bin/sh"; PATH = "/usr/bin:/bin";
+            args = [ "-c" "mkdir $out; echo {text} > $out/text" ]; }}; }}; }}"#
+        )
+    };
+    let job =
+        TestJob::image_of_spec("name: app\ncontents: [./tools#app]\n").file("tools/flake.nix", &flake("one"));
+    succeed(job.nixlayer(&["lock"]));
+    succeed(job.build(&["image.yaml", "--to", "oci:out"], &[]));
+    // Tags, other locks and what lies elsewhere do not count.
+    let job = job.file("image.yaml", "name: app\ncontents: [./tools#app]\ntags: [x]\n").file("README", "new");
+    succeed(job.build(&["image.yaml", "--to", "oci:out"], &[]));
+
+    let job = job.file("tools/flake.nix", &flake("two"));
+
+    let error = refused(&job.build(&["image.yaml", "--to", "oci:out"], &[]));
+    assert!(error.contains("the files in `./tools` have changed since the lock was written"), "{error}");
+    succeed(job.nixlayer(&["lock"]));
+    succeed(job.build(&["image.yaml", "--to", "oci:out"], &[]));
+}
+
+#[test]
+fn a_package_set_behind_a_link_and_one_beside_the_spec_are_seen_as_they_are() {
+    let spec = |nixpkgs: &str| format!("name: app\nnixpkgs: {nixpkgs}\ncontents: [a]\n");
+    let job =
+        TestJob::image_of_spec(&spec("./packages")).file("real/default.nix", &MOVING.replace("VERSION", "1"));
+    std::os::unix::fs::symlink("real", job.place("project/packages")).unwrap();
+    succeed(job.nixlayer(&["lock"]));
+    let job = job.file("real/default.nix", &MOVING.replace("VERSION", "2"));
+    assert!(
+        refused(&job.build(&["image.yaml", "--to", "oci:../out"], &[]))
+            .contains("the files in `./packages` have")
+    );
+
+    let job = job.file("image.yaml", &spec(".")).file("default.nix", &MOVING.replace("VERSION", "1"));
+    let job = job.file("other.yaml", &spec("."));
+    succeed(job.nixlayer(&["lock"]));
+    let job = job.file("image.yaml", &format!("{}tags: [other]\n", spec(".")));
+    succeed(job.build(&["image.yaml", "--to", "oci:../out"], &[]));
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_is_not_thrown_away_unasked() {
+    let job = moving("name: m\ncontents: [a, b]\n").file("image.lock.json", "{ \"version\": 2 }");
+    let file = job.place("project/image.lock.json");
+    assert!(refused(&job.nixlayer(&["lock"])).contains("has format version 2"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "{ \"version\": 2 }");
+
+    let job = job.file("image.lock.json", "<<<<<<< HEAD\n");
+    assert!(refused(&job.nixlayer(&["lock", "image.yaml", "--update", "b"])).contains("is not a lock file"));
+    let said = said(job.nixlayer(&["lock"]));
+    assert!(
+        said.contains(
+            "`image.lock.json` is not a lock file: expected value at line 1 column 1; it is written anew"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_update_of_one_name_needs_nothing_of_the_others() {
+    let job = moving("name: m\ncontents: [a, b]\n");
+    succeed(job.nixlayer(&["lock"]));
+    let a = lock_of(&job)["systems"]["x86_64-linux"]["packages"]["a"].as_str().unwrap().to_owned();
+    succeed(nix("nix-store").args(["--delete", &format!("/nix/store/{a}")]).output().unwrap());
+    move_to(&job, "2");
+
+    succeed(job.nixlayer(&["lock", "image.yaml", "--update", "b"]));
+
+    assert_eq!(names(&job), pairs(&[("a", "a-1"), ("b", "b-2")]));
+}
+
+#[test]
+fn a_lock_says_which_systems_it_loses_and_checks_those_that_are_asked_for() {
+    let job = TestJob::image_of_spec("name: app\nnixpkgs: ./packages\ncontents: [a]\n").file(
+        "packages/default.nix",
+        &MOVING
+            .replace("VERSION", "1")
+            .replace("inherit name system;", "inherit name; system = \"x86_64-linux\";"),
+    );
+    succeed(job.nixlayer(&["lock", "--system", "x86_64-linux", "--system", "aarch64-linux"]));
+
+    succeed(job.nixlayer(&["lock", "--check", "--system", "x86_64-linux"]));
+    let said = said(job.nixlayer(&["lock", "--system", "x86_64-linux"]));
+
+    assert!(said.contains("aarch64-linux is left out, with 1 names"), "{said}");
 }

@@ -1,9 +1,11 @@
 //! One binary cache, behind HTTP or in a folder.
 
 use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio::sync::OnceCell;
 
@@ -42,13 +44,22 @@ pub enum CachePlace {
     Http(Url),
     /// In a folder, which no file of the cache may lead out of.
     Folder(Arc<Dir>),
+    /// In the folder at this path, which may be missing at times.
+    Path(PathBuf),
+}
+
+impl CacheSettings {
+    /// A cache that nothing special is said of.
+    pub fn new(name: String, place: CachePlace) -> Self {
+        Self { name, place, public_keys: Vec::new(), priority: None, authorization: None }
+    }
 }
 
 /// A cache in use.
 #[derive(Debug)]
 pub(super) struct Cache {
     settings: CacheSettings,
-    /// What it says of itself, once it was asked; a cache that cannot say so is not asked again.
+    /// What it says of itself, once it has said so.
     priority: OnceCell<u32>,
     trouble: Mutex<Option<Instant>>,
 }
@@ -136,14 +147,23 @@ impl Cache {
                 let request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
                 Ok(download::start(Arc::clone(http), request))
             }
-            CachePlace::Folder(folder) => {
+            CachePlace::Folder(_) | CachePlace::Path(_) => {
                 if narinfo.url.contains(':') || narinfo.url.starts_with('/') {
                     return Err(elsewhere());
                 }
                 let failed = |source| CacheFault::File { file: narinfo.url.clone(), source };
-                let file = open(folder, &narinfo.url).map_err(failed)?;
+                let file = self.folder().and_then(|folder| open(&folder, &narinfo.url)).map_err(failed)?;
                 Ok(CompressedNar::File(file.into_std()))
             }
+        }
+    }
+
+    /// The folder that it is in, if it is in one.
+    fn folder(&self) -> io::Result<Arc<Dir>> {
+        match &self.settings.place {
+            CachePlace::Folder(folder) => Ok(Arc::clone(folder)),
+            CachePlace::Path(path) => Dir::open_ambient_dir(path, ambient_authority()).map(Arc::new),
+            CachePlace::Http(_) => Err(io::ErrorKind::NotADirectory.into()),
         }
     }
 
@@ -169,9 +189,10 @@ impl Cache {
                 }
                 Ok(Some(response.body(limit).await?.to_vec()))
             }
-            CachePlace::Folder(folder) => {
+            CachePlace::Folder(_) | CachePlace::Path(_) => {
                 let failed = |source| CacheFault::File { file: file.to_owned(), source };
-                let opened = match open(folder, file) {
+                let folder = self.folder().map_err(failed)?;
+                let opened = match open(&folder, file) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                     opened => opened.map_err(failed)?,
                 };

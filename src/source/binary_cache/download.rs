@@ -28,10 +28,18 @@ pub(super) enum CompressedNar {
 
 /// The reader's end of a download.
 pub(super) struct Download {
-    pieces: mpsc::UnboundedReceiver<Result<Piece, CacheFault>>,
+    messages: mpsc::UnboundedReceiver<Message>,
     current: Option<Piece>,
+    ended: bool,
     /// Why it ended early; an [`io::Error`] cannot hold it where a decompressor is in between.
     pub(super) fault: Option<CacheFault>,
+}
+
+/// What comes from the task. A channel that closes without an end has lost its task.
+enum Message {
+    Piece(Piece),
+    End,
+    Fault(CacheFault),
 }
 
 /// Bytes that have come, and their share of the read-ahead.
@@ -42,7 +50,7 @@ struct Piece {
 
 /// Begins to download what `request` asks for.
 pub(super) fn start(http: Arc<Http>, request: Request) -> CompressedNar {
-    let (sender, pieces) = mpsc::unbounded_channel();
+    let (sender, messages) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut transfer = Transfer {
             http: &http,
@@ -56,20 +64,18 @@ pub(super) fn start(http: Arc<Http>, request: Request) -> CompressedNar {
             // Whatever it is waiting for, a reader that is gone does not want it.
             () = sender.closed() => {}
             ended = transfer.run() => {
-                if let Err(fault) = ended {
-                    let _ = sender.send(Err(fault));
-                }
+                let _ = sender.send(ended.map_or_else(Message::Fault, |()| Message::End));
             }
         }
     });
-    CompressedNar::Download(Download { pieces, current: None, fault: None })
+    CompressedNar::Download(Download { messages, current: None, ended: false, fault: None })
 }
 
 /// The sender's end of a download.
 struct Transfer<'a> {
     http: &'a Http,
     request: &'a Request,
-    sink: mpsc::UnboundedSender<Result<Piece, CacheFault>>,
+    sink: mpsc::UnboundedSender<Message>,
     room: Arc<Semaphore>,
     /// How many bytes have gone to the reader.
     offset: u64,
@@ -88,7 +94,12 @@ impl Transfer<'_> {
     async fn run(&mut self) -> Result<(), CacheFault> {
         let mut retries = self.http.retries();
         loop {
-            let response = retries.send(&self.ranged()).await?;
+            let mut response = retries.send(&self.ranged()).await?;
+            if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && self.offset > 0 {
+                // The file ends where we are, or is another one: only all of it can tell.
+                self.etag = None;
+                response = retries.send(&self.ranged()).await?;
+            }
             let skip = self.start_of(&response)?;
             let before = self.offset;
             match self.pass_on(response, skip).await {
@@ -159,7 +170,7 @@ impl Transfer<'_> {
                 let length = bytes.len();
                 let share = Arc::clone(&self.room).acquire_many_owned(length as u32).await;
                 let Ok(share) = share else { return End::ReaderGone };
-                if self.sink.send(Ok(Piece { bytes, _share: share })).is_err() {
+                if self.sink.send(Message::Piece(Piece { bytes, _share: share })).is_err() {
                     return End::ReaderGone;
                 }
                 self.offset += length as u64;
@@ -190,14 +201,22 @@ impl Read for Download {
                 }
                 self.current = None;
             }
-            match self.pieces.blocking_recv() {
-                Some(Ok(piece)) => self.current = Some(piece),
-                Some(Err(fault)) => {
-                    self.fault = Some(fault);
-                    return Err(io::ErrorKind::ConnectionAborted.into());
+            let fault = match self.messages.blocking_recv() {
+                Some(Message::Piece(piece)) => {
+                    self.current = Some(piece);
+                    continue;
                 }
-                None => return Ok(0),
-            }
+                Some(Message::End) => {
+                    self.messages.close();
+                    self.ended = true;
+                    return Ok(0);
+                }
+                Some(Message::Fault(fault)) => fault,
+                None if self.ended => return Ok(0),
+                None => CacheFault::Gone,
+            };
+            self.fault = Some(fault);
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
     }
 }

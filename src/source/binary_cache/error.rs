@@ -37,6 +37,14 @@ pub enum BinaryCacheError {
     },
 }
 
+impl BinaryCacheError {
+    /// Whether a cache gave other bytes than it should. It will not be asked for the path again, so whoever
+    /// begins anew gets it from another one, if there is one.
+    pub fn is_of_wrong_bytes(&self) -> bool {
+        matches!(self, Self::Fault { fault, .. } if fault.is_of_wrong_bytes())
+    }
+}
+
 /// What is wrong with a cache, or with what it gives.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheFault {
@@ -182,6 +190,21 @@ impl CacheFault {
             Self::Refused { wait, .. } => *wait,
             _ => None,
         }
+    }
+
+    /// Whether the bytes of a NAR were not those that they should be.
+    pub(super) fn is_of_wrong_bytes(&self) -> bool {
+        matches!(
+            self,
+            Self::FileSize { .. }
+                | Self::FileHash { .. }
+                | Self::Compressed { .. }
+                | Self::Surplus { .. }
+                | Self::Nar { .. }
+                | Self::TooLarge { .. }
+                | Self::NarSize { .. }
+                | Self::NarHash { .. }
+        )
     }
 
     /// Whether another try may go well.

@@ -66,11 +66,20 @@ impl Incoming {
             hasher: NarHasher::default(),
             fault: None,
         };
-        match nar::read(&mut stream, visit) {
-            Ok(()) => Ok(stream.finish()?),
-            Err(NarError::Visit(error)) => Err(ReadError::Visit(error)),
-            Err(error) => Err(stream.failed(error).into()),
+        let error = match nar::read(&mut stream, visit) {
+            Ok(()) => match stream.finish() {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            },
+            Err(NarError::Visit(error)) => return Err(ReadError::Visit(error)),
+            Err(error) => stream.failed(error),
+        };
+        if let BinaryCacheError::Fault { cache, .. } = &error
+            && error.is_of_wrong_bytes()
+        {
+            caches.was_wrong(&info.path, cache);
         }
+        Err(error.into())
     }
 }
 
@@ -91,7 +100,12 @@ impl NarStream<'_> {
     /// Goes on with another cache from the byte where this one failed; without one, that failure counts.
     fn fail_over(&mut self, error: io::Error) -> Result<(), BinaryCacheError> {
         let fault = self.current.fault_of(error);
+        // The program ends, and nothing can be begun any more.
+        let over = matches!(fault, CacheFault::Gone);
         let failed = self.current.error(self.info, fault);
+        if over {
+            return Err(failed);
+        }
         tracing::warn!(%failed, "trying another binary cache");
         self.tried.push(self.current.cache.clone());
         let tried: Vec<&str> = self.tried.iter().map(String::as_str).collect();
@@ -228,9 +242,11 @@ struct CompressedFile {
 }
 
 impl CompressedFile {
-    /// How many bytes it may have.
+    /// How many bytes it may have: what the narinfo says, which nobody signs, is no reason to take more than
+    /// there can be.
     fn most(&self) -> u64 {
-        self.announced.unwrap_or(self.nar_size.saturating_mul(2).saturating_add(SPARE))
+        let possible = self.nar_size.saturating_mul(2).saturating_add(SPARE);
+        self.announced.map_or(possible, |announced| announced.min(possible))
     }
 
     /// What an error in reading it, or what it holds, means.
@@ -238,8 +254,10 @@ impl CompressedFile {
         let file = file.to_owned();
         if self.size > self.most() {
             return match self.announced {
-                Some(announced) => CacheFault::FileSize { file, found: self.size, announced },
-                None => CacheFault::TooLarge { file, announced: self.nar_size },
+                Some(announced) if self.size > announced => {
+                    CacheFault::FileSize { file, found: self.size, announced }
+                }
+                Some(_) | None => CacheFault::TooLarge { file, announced: self.nar_size },
             };
         }
         match &mut self.nar {

@@ -19,7 +19,8 @@ mod error;
 mod incoming;
 mod netrc;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use self::cache::{Cache, Looked};
 pub use self::cache::{CachePlace, CacheSettings};
@@ -47,6 +48,8 @@ pub struct BinaryCaches {
     caches: Vec<Cache>,
     keys: Vec<PublicKey>,
     require_signatures: RequireSignatures,
+    /// What caches gave with other bytes than they said: they are not asked for it again.
+    wrong: Mutex<BTreeSet<(StorePath, String)>>,
 }
 
 /// A NAR that a cache has begun to give.
@@ -66,7 +69,8 @@ impl BinaryCaches {
     /// These caches, of which none is asked yet.
     pub fn new(http: Arc<Http>, caches: Vec<CacheSettings>, require_signatures: RequireSignatures) -> Self {
         let keys = caches.iter().flat_map(|cache| cache.public_keys.iter().cloned()).collect();
-        Self { http, caches: caches.into_iter().map(Cache::new).collect(), keys, require_signatures }
+        let caches = caches.into_iter().map(Cache::new).collect();
+        Self { http, caches, keys, require_signatures, wrong: Mutex::default() }
     }
 
     /// Whether there is none.
@@ -132,7 +136,7 @@ impl BinaryCaches {
             let mut may_recover = false;
             let mut wait = None;
             for cache in self.in_order().await {
-                if except.contains(&cache.name()) {
+                if except.contains(&cache.name()) || self.is_wrong(path, cache) {
                     continue;
                 }
                 match cache.look_up(&self.http, path).await {
@@ -169,6 +173,17 @@ impl BinaryCaches {
                 }
             });
         }
+    }
+
+    /// Remembers that `cache` gave other bytes for `path` than it should.
+    fn was_wrong(&self, path: &StorePath, cache: &str) {
+        if let Ok(mut wrong) = self.wrong.lock() {
+            wrong.insert((path.clone(), cache.to_owned()));
+        }
+    }
+
+    fn is_wrong(&self, path: &StorePath, cache: &Cache) -> bool {
+        self.wrong.lock().is_ok_and(|wrong| wrong.contains(&(path.clone(), cache.name().to_owned())))
     }
 
     /// Whether a narinfo may be used.
