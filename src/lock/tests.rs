@@ -153,6 +153,20 @@ fn a_lock_that_is_cut_anywhere_is_refused() {
     }
 }
 
+/// Planning takes the square of it, and a lock is a file of anybody's.
+#[test]
+fn more_paths_than_can_be_planned_are_refused() {
+    let path = |number: usize| format!("{number:0>32}-p");
+    let entry = |number| json!({ "path": path(number), "narHash": NarHash::from_bytes([7; 32]).to_string(), "narSize": 1, "references": [] });
+    let mut file: serde_json::Value = serde_json::from_str(&lock().to_json()).unwrap();
+    file["systems"]["x86_64-linux"]["packages"] = json!({});
+    file["systems"]["x86_64-linux"]["closure"] = (0..20_001).map(entry).collect();
+
+    let error = Lock::parse("image.lock.json", file.to_string().as_bytes()).unwrap_err();
+
+    assert_eq!(error.to_string(), "`image.lock.json` describes more than 20000 store paths for x86_64-linux");
+}
+
 #[test]
 fn the_lock_stands_beside_its_spec() {
     assert_eq!(file_name("image.yaml"), "image.lock.json");
