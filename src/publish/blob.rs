@@ -28,7 +28,7 @@ use super::PublishError;
 use crate::oci::Digest;
 
 /// The most that is handed over at a time.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
 
 /// How many pieces may wait to be taken.
 const WAITING: usize = 2;

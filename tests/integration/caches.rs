@@ -5,7 +5,6 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nixlayer::http::{Http, HttpSettings};
 use nixlayer::layer::StoreLayer;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     BinaryCache, CacheServer, Fault, Image, Packages, StaticServer, TestJob, closure_of, environment, nix,
-    succeed,
+    peak_memory, succeed,
 };
 
 /// The program in a mount namespace in which `/nix` is an empty folder.
@@ -421,18 +420,7 @@ fn memory_is_bounded_whatever_the_size_of_a_store_path() {
         .spawn()
         .unwrap();
 
-    let mut peak = 0;
-    let status = loop {
-        // The shell that hid the store becomes the program itself.
-        let status = fs::read_to_string(format!("/proc/{}/status", build.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        peak = peak.max(kilobytes.unwrap_or(0));
-        if let Some(status) = build.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    let (status, peak) = peak_memory(&mut build);
 
     assert!(status.success());
     // 64 MiB, four layers with four downloads of 1 MiB each, and four uploads with chunks of 1 MiB.

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Output;
+use std::io::Read as _;
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{Account, Auth, DockerRegistry, TestJob, TokenIssuer, skopeo, succeed};
+use crate::support::{
+    Account, Auth, DockerRegistry, Packages, TestJob, TokenIssuer, peak_memory, skopeo, succeed,
+};
 
 const RIGHT: &str = "canary-right-4711";
 const WRONG: &str = "canary-wrong-4711";
@@ -192,4 +195,37 @@ fn token_endpoint_without_tls_gets_no_password_either() {
 fn assert_success(output: Output) -> Output {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
+}
+
+/// With the settings that users have: four uploads with chunks of 16 MiB.
+#[test]
+fn a_push_holds_one_chunk_of_each_upload_and_little_more() {
+    let packages = Packages::new();
+    let contents = ["one", "two", "three", "four", "five"].map(|name| {
+        let path = packages.add(name, |path| {
+            fs::create_dir(path).unwrap();
+            let mut random = fs::File::open("/dev/urandom").unwrap().take(80 << 20);
+            std::io::copy(&mut random, &mut fs::File::create(path.join(name)).unwrap()).unwrap();
+        });
+        path.to_string()
+    });
+    let registry = DockerRegistry::start(Auth::None);
+    let spec = format!("name: l\ncontents: [{}]\ncompression: fast\n", contents.join(", "));
+    let job = TestJob::image_of_spec(&spec).trusting(registry.address());
+    fs::write(job.place("config.yaml"), job.admin.to_string()).unwrap();
+    let mut push = Command::new(env!("CARGO_BIN_EXE_nixlayer"))
+        .arg("--config")
+        .arg(job.place("config.yaml"))
+        .args(["build", "image.yaml", "--to", &format!("{}/team/app:1", registry.address())])
+        .current_dir(job.place("project"))
+        .env_clear()
+        .envs(&job.runner.environment)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+
+    let (status, peak) = peak_memory(&mut push);
+
+    assert!(status.success());
+    assert!(peak > 0 && peak < (64 + 4 * 16) << 10, "{peak} kB");
 }

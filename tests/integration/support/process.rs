@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -99,4 +99,19 @@ pub(crate) fn closure_of(roots: impl IntoIterator<Item = impl std::fmt::Display>
     let mut paths: Vec<String> = requisites.lines().map(str::to_owned).collect();
     paths.sort_unstable();
     paths
+}
+
+/// Waits for the end of a program, and gives its exit status and the most memory that it held, in kilobytes.
+pub(crate) fn peak_memory(child: &mut Child) -> (ExitStatus, u64) {
+    let mut peak = 0;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(kilobytes.unwrap_or(0));
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status, peak);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
