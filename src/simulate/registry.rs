@@ -15,6 +15,7 @@
 
 mod arriving;
 mod auth;
+mod endpoint;
 mod reply;
 mod routes;
 mod rules;

@@ -7,7 +7,7 @@ use super::Driver;
 use crate::admin::{CacheConfig, CacheUse};
 use crate::failure::Failure;
 use crate::folder::Folder;
-use crate::http::Request;
+use crate::http::{Request, authority};
 use crate::secret::Secret;
 use crate::source::binary_cache::{BinaryCaches, CachePlace, CacheSettings, basic_credentials};
 use crate::spec::{CacheName, ImageSpec};
@@ -87,4 +87,10 @@ fn settings_of(url: &str, config: &CacheConfig) -> Result<CacheSettings, Failure
         authorization: authorization.map(Arc::new),
         ..CacheSettings::new(url.to_owned(), place)
     })
+}
+
+/// Host and port of a cache behind HTTP.
+pub(super) fn cache_host(url: &str) -> Option<String> {
+    let url = Request::url(url).ok()?;
+    matches!(url.scheme(), "http" | "https").then(|| authority(&url))
 }

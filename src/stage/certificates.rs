@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::services::cache_host;
+use super::caches::cache_host;
 use crate::admin::AdminConfig;
 use crate::failure::Failure;
 use crate::http::{ClientCertificate, FoundCertificates, Hosts};

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Driver;
+use super::caches::cache_host;
 use super::certificates::{ca_files, client_certificates, gitlab_certificates, runner_certificates};
 use crate::admin::{AdminConfig, Isolation};
 use crate::failure::Failure;
-use crate::http::{FoundCertificates, Http, HttpSettings, Patience, Request, authority};
+use crate::http::{FoundCertificates, Http, HttpSettings, Patience};
 use crate::job::Job;
 use crate::pipeline::Effort;
 use crate::publish::{Credentials, Registry};
@@ -124,12 +125,6 @@ impl Driver<'_> {
         };
         Ok(Http::new(settings)?)
     }
-}
-
-/// Host and port of a cache behind HTTP.
-pub(super) fn cache_host(url: &str) -> Option<String> {
-    let url = Request::url(url).ok()?;
-    matches!(url.scheme(), "http" | "https").then(|| authority(&url))
 }
 
 fn plain_http_hosts(config: &AdminConfig) -> BTreeSet<String> {

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
-use super::routes::{Endpoint, endpoint, query};
+use super::endpoint::{Endpoint, endpoint, query};
 use super::{Shared, uploads};
 
 /// More than any chunk that a client sends.

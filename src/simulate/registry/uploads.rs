@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::simulate::registry::RegistrySettings;
-    use crate::simulate::registry::routes::query;
+    use crate::simulate::registry::endpoint::query;
 
     /// An upload, and the answer that its client saw last.
     struct Session {
