@@ -120,6 +120,28 @@ fn a_cache_in_trouble_is_asked_last_from_then_on() {
     }
 }
 
+/// Of a layer with many broken paths in one cache, the first is enough to have all from the others.
+#[test]
+fn a_cache_that_gave_wrong_bytes_is_asked_last_from_then_on() {
+    let items = [1, 2, 3].map(|number| Item::new(number, file(format!("{number} as it was\n")), "none"));
+    let paths = items.each_ref().map(|item| item.path.clone());
+    let broken = items.each_ref().map(|item| {
+        let mut nar = item.file.clone();
+        let place = nar.windows(2).position(|bytes| bytes == b"as").unwrap();
+        nar[place] = b'i';
+        item.clone().with_file(nar).unannounced()
+    });
+    let (first, second) = (FolderCache::new(&files(&broken)), FolderCache::new(&files(&items)));
+    let store = store(&items, &caches(vec![first.settings("first"), second.settings("second")]));
+
+    let ReadError::BinaryCache(error) = layer(&store, &paths).unwrap_err() else { panic!() };
+    let again = layer(&store, &paths);
+
+    assert!(error.is_of_wrong_bytes(), "{}", chain(&error));
+    let again = again.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert!(again == tar(items.iter().map(|item| (&item.path, &item.tree))));
+}
+
 /// The priority of that one is asked for by one path, for all that wait for it.
 #[test]
 fn a_hanging_cache_is_waited_for_once_and_not_once_for_each_path() {

@@ -48,7 +48,7 @@ pub struct BinaryCaches {
     caches: Vec<Cache>,
     keys: Vec<PublicKey>,
     require_signatures: RequireSignatures,
-    /// What caches gave with other bytes than they said: they are not asked for it again.
+    /// What caches gave with other bytes than they said: they are not asked for it again, and last for all else.
     wrong: Mutex<BTreeSet<(StorePath, String)>>,
 }
 
@@ -186,6 +186,10 @@ impl BinaryCaches {
         self.wrong.lock().is_ok_and(|wrong| wrong.contains(&(path.clone(), cache.name().to_owned())))
     }
 
+    fn was_ever_wrong(&self, cache: &Cache) -> bool {
+        self.wrong.lock().is_ok_and(|wrong| wrong.iter().any(|(_, name)| name == cache.name()))
+    }
+
     /// Whether a narinfo may be used.
     fn check(&self, narinfo: &NarInfo, pinned: Option<&PathInfo>) -> Result<(), CacheFault> {
         let signed = || narinfo.is_signed_by(&self.keys);
@@ -213,13 +217,15 @@ impl BinaryCaches {
         }
     }
 
-    /// The caches in the order in which they are asked: by priority, and last those just in trouble.
+    /// The caches in the order in which they are asked: by priority, and last those just in trouble and those
+    /// that gave wrong bytes.
     async fn in_order(&self) -> Vec<&Cache> {
         let mut ordered = Vec::with_capacity(self.caches.len());
         for (index, cache) in self.caches.iter().enumerate() {
-            ordered.push((cache.priority(&self.http).await, index, cache));
+            let priority = cache.priority(&self.http).await;
+            ordered.push((self.was_ever_wrong(cache), priority.is_none(), priority, index, cache));
         }
-        ordered.sort_by_key(|(priority, index, _)| (priority.is_none(), *priority, *index));
-        ordered.into_iter().map(|(_, _, cache)| cache).collect()
+        ordered.sort_by_key(|&(wrong, in_trouble, priority, index, _)| (wrong, in_trouble, priority, index));
+        ordered.into_iter().map(|(_, _, _, _, cache)| cache).collect()
     }
 }
