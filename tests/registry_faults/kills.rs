@@ -53,6 +53,8 @@ impl Project {
             .env_clear()
             .env("PATH", env!("PATH"))
             .env("HOME", self.folder.path())
+            // What a killed one leaves behind goes with the folder.
+            .env("TMPDIR", self.folder.path())
             .env("REGISTRY_AUTH_FILE", place("auth.json"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
