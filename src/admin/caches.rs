@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{ClientFiles, absolute_path, client_files, read_absolute_path};
+use super::ClientFiles;
+use super::values::{absolute_path, client_files, read_absolute_path};
 use crate::http::Url;
 use crate::nix::PublicKey;
 use crate::yaml::{Error, Value};
