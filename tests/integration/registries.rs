@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{
-    Account, Auth, DockerRegistry, Packages, TestJob, TokenIssuer, peak_memory, skopeo, succeed,
-};
+use crate::support::{Account, Auth, DockerRegistry, Packages, TestJob, TokenIssuer, skopeo, succeed};
 
 const RIGHT: &str = "canary-right-4711";
 const WRONG: &str = "canary-wrong-4711";
@@ -212,20 +210,10 @@ fn a_push_holds_one_chunk_of_each_upload_and_little_more() {
     let registry = DockerRegistry::start(Auth::None);
     let spec = format!("name: l\ncontents: [{}]\ncompression: fast\n", contents.join(", "));
     let job = TestJob::image_of_spec(&spec).trusting(registry.address());
-    fs::write(job.place("config.yaml"), job.admin.to_string()).unwrap();
-    let mut push = Command::new(env!("CARGO_BIN_EXE_nixlayer"))
-        .arg("--config")
-        .arg(job.place("config.yaml"))
-        .args(["build", "image.yaml", "--to", &format!("{}/team/app:1", registry.address())])
-        .current_dir(job.place("project"))
-        .env_clear()
-        .envs(&job.runner.environment)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let reference = format!("{}/team/app:1", registry.address());
+    let program = Command::new(env!("CARGO_BIN_EXE_nixlayer"));
 
-    let (status, peak) = peak_memory(&mut push);
+    let peak = job.memory_of(program, &["build", "image.yaml", "--to", &reference]);
 
-    assert!(status.success());
-    assert!(peak > 0 && peak < (64 + 4 * 16) << 10, "{peak} kB");
+    assert!(peak < (64 + 4 * 16) << 10, "{peak} kB");
 }

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use nixlayer::simulate::Outcome;
 use serde_json::json;
 
 use super::environment::environment;
 use super::image::Image;
-use super::process::succeed;
+use super::process::{peak_memory, succeed};
 use super::test_job::{TOKEN, TestJob};
 
 impl TestJob {
@@ -71,10 +71,23 @@ impl TestJob {
     /// `PROGRAM … ARGUMENTS` in the project's folder, where `program` ends with nixlayer.
     pub(crate) fn nixlayer_in(
         &self,
-        mut program: Command,
+        program: Command,
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Output {
+        self.command(program, arguments).envs(variables.iter().copied()).output().unwrap()
+    }
+
+    /// The same, and the most memory that it held, in kilobytes; what it says is not kept.
+    pub(crate) fn memory_of(&self, program: Command, arguments: &[&str]) -> u64 {
+        let mut child = self.command(program, arguments).stdout(Stdio::null()).spawn().unwrap();
+        let (status, peak) = peak_memory(&mut child);
+        assert!(status.success());
+        assert!(peak > 0, "it ended before its memory was looked at");
+        peak
+    }
+
+    fn command(&self, mut program: Command, arguments: &[&str]) -> Command {
         let config = self.place("config.yaml");
         // JSON is YAML.
         fs::write(&config, self.admin.to_string()).unwrap();
@@ -85,10 +98,8 @@ impl TestJob {
             .current_dir(self.place("project"))
             .env_clear()
             .envs(&self.runner.environment)
-            .env("TMPDIR", self.place("tmp"))
-            .envs(variables.iter().copied())
-            .output()
-            .unwrap()
+            .env("TMPDIR", self.place("tmp"));
+        program
     }
 
     /// The lines that the driver printed beside or after the job's own script, without what differs from run to run.

@@ -23,7 +23,7 @@ pub(crate) use environment::{Environment, environment};
 pub(crate) use image::{Image, Kind, Member};
 pub(crate) use nix_daemon::NixDaemon;
 pub(crate) use packages::{Packages, nix};
-pub(crate) use process::{closure_of, peak_memory, skopeo, succeed};
+pub(crate) use process::{closure_of, skopeo, succeed};
 pub(crate) use stalling_proxy::StallingProxy;
 pub(crate) use static_server::StaticServer;
 pub(crate) use test_job::{TOKEN, TestJob, exit_code, stages};

@@ -102,7 +102,7 @@ pub(crate) fn closure_of(roots: impl IntoIterator<Item = impl std::fmt::Display>
 }
 
 /// Waits for the end of a program, and gives its exit status and the most memory that it held, in kilobytes.
-pub(crate) fn peak_memory(child: &mut Child) -> (ExitStatus, u64) {
+pub(super) fn peak_memory(child: &mut Child) -> (ExitStatus, u64) {
     let mut peak = 0;
     loop {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
