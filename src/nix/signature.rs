@@ -48,7 +48,7 @@ pub struct SignatureError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Malformed {
+pub(super) enum Malformed {
     #[error("there is no `:` after the name")]
     NoColon,
     #[error("the name is empty or has spaces")]
@@ -57,9 +57,15 @@ enum Malformed {
     Base64,
     #[error("what follows the name is {0} bytes long")]
     Length(usize),
+    #[error("its two halves are no pair")]
+    Key,
 }
 
 impl PublicKey {
+    pub(super) fn new(name: String, bytes: [u8; 32]) -> Self {
+        Self { name, bytes }
+    }
+
     /// What signatures call the key.
     pub fn name(&self) -> &str {
         &self.name
@@ -73,6 +79,10 @@ impl PublicKey {
 }
 
 impl Signature {
+    pub(super) fn new(key_name: String, bytes: [u8; 64]) -> Self {
+        Self { key_name, bytes }
+    }
+
     /// The name of the key that it claims to be made with.
     pub fn key_name(&self) -> &str {
         &self.key_name
@@ -120,7 +130,7 @@ impl fmt::Display for Signature {
     }
 }
 
-fn named_bytes<const LENGTH: usize>(text: &str) -> Result<(String, [u8; LENGTH]), Malformed> {
+pub(super) fn named_bytes<const LENGTH: usize>(text: &str) -> Result<(String, [u8; LENGTH]), Malformed> {
     let (name, base64) = text.split_once(':').ok_or(Malformed::NoColon)?;
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(Malformed::Name);
@@ -130,7 +140,7 @@ fn named_bytes<const LENGTH: usize>(text: &str) -> Result<(String, [u8; LENGTH])
     Ok((name.to_owned(), bytes))
 }
 
-fn name_in(text: &str) -> String {
+pub(super) fn name_in(text: &str) -> String {
     match text.split_once(':') {
         Some((name, _)) => shown(name) + ":…",
         None => shown(text),
