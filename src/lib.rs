@@ -22,6 +22,7 @@ pub mod spec;
 pub mod folder;
 pub mod http;
 pub mod publish;
+pub mod record;
 pub mod sandbox;
 pub mod source;
 

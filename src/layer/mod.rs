@@ -29,6 +29,7 @@
 
 pub mod gzip;
 mod header;
+mod key;
 pub mod plan;
 pub mod root;
 pub mod store;
@@ -37,6 +38,7 @@ pub mod workers;
 pub mod writer;
 
 pub use gzip::{GzipWriter, Level};
+pub use key::LayerKey;
 pub use plan::{LayerBudget, LayerPlan};
 pub use root::{Contents, Linked, RootKind, RootNode, RootTree, TreeError};
 pub use store::StoreLayer;

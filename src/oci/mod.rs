@@ -6,10 +6,12 @@
 mod descriptor;
 mod digest;
 pub mod image;
+mod manifest;
 pub mod media_type;
 pub mod reference;
 
 pub use descriptor::Descriptor;
 pub use digest::{DiffId, Digest, DigestError, Hasher};
 pub use image::{Image, ImageLayer, ImageSource, Platform};
+pub use manifest::{Manifest, ManifestError};
 pub use reference::{Repository, Tag};
