@@ -13,7 +13,7 @@ pub struct Repository {
 }
 
 /// A mutable name of an image in its repository (distribution specification, "Pulling manifests").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag(String);
 
 /// Why a text names no repository or no tag.

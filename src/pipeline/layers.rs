@@ -135,7 +135,7 @@ async fn lost(
 ) -> Result<Vec<(usize, Work)>, BuildError> {
     let mut lost = Vec::new();
     for (made, material) in layers.iter().zip(materials) {
-        if destination.has_blob(&made.stored.digest).await? {
+        if destination.has_blob(&made.stored.digest, made.stored.size).await? {
             continue;
         }
         let work = match (material, prepared.root.get()) {

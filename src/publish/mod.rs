@@ -9,6 +9,7 @@ mod error;
 mod oci_layout;
 mod registry;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ pub use self::answer::{Answer, Refusal};
 pub use self::blob::{Blob, BlobWriter};
 pub use self::error::{AuthError, PublishError};
 pub use self::oci_layout::OciLayout;
-pub use self::registry::{Credentials, ManifestReference, Registry};
+pub use self::registry::{Credentials, ManifestReference, Mount, OpenUpload, Registry};
 use crate::oci::{Digest, Image, Repository, Tag};
 
 /// Where an image goes.
@@ -47,6 +48,9 @@ pub struct Stored {
     pub sent: u64,
 }
 
+/// What tags name, for those that somebody has asked for; none where there was no such tag.
+pub type Standing = BTreeMap<Tag, Option<Digest>>;
+
 /// An image that is where it was to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -63,8 +67,17 @@ impl Destination {
     ///
     /// `make` is called again when the blob has to be sent from its start once more.
     pub async fn put_blob(&self, make: &(dyn Fn() -> Blob + Send + Sync)) -> Result<Stored, PublishError> {
+        self.put_blob_into(None, make).await
+    }
+
+    /// As [`put_blob`](Self::put_blob), into a session that a [mount](Self::mount) has opened.
+    pub async fn put_blob_into(
+        &self,
+        open: Option<OpenUpload>,
+        make: &(dyn Fn() -> Blob + Send + Sync),
+    ) -> Result<Stored, PublishError> {
         match self {
-            Self::Registry { registry, repository } => registry.put_blob(repository, make).await,
+            Self::Registry { registry, repository } => registry.put_blob(repository, make, open).await,
             Self::OciLayout(layout) => {
                 let (layout, blob) = (Arc::clone(layout), make());
                 blocking(move || layout.put_blob(blob)).await
@@ -72,18 +85,38 @@ impl Destination {
         }
     }
 
-    /// Whether a blob is there.
-    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, PublishError> {
+    /// Whether a blob of `size` bytes is there.
+    pub async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, PublishError> {
         match self {
-            Self::Registry { registry, repository } => registry.has_blob(repository, digest).await,
-            Self::OciLayout(layout) => Ok(layout.has_blob(digest)),
+            Self::Registry { registry, repository } => registry.has_blob(repository, digest, size).await,
+            Self::OciLayout(layout) => Ok(layout.has_blob(digest, size)),
+        }
+    }
+
+    /// Brings a blob there that another repository of the same registry has.
+    pub async fn mount(&self, digest: &Digest, from: &Repository) -> Mount {
+        match self {
+            Self::Registry { registry, repository } => registry.mount(repository, digest, from).await,
+            Self::OciLayout(_) => Mount::Refused,
         }
     }
 
     /// Brings an image there whose layers are there, and lets the tags name it.
     pub async fn put_image(&self, image: &Image, tags: &[Tag]) -> Result<Published, PublishError> {
+        self.put_image_over(image, tags, &Standing::new()).await
+    }
+
+    /// As [`put_image`](Self::put_image), given what some of the tags name.
+    pub async fn put_image_over(
+        &self,
+        image: &Image,
+        tags: &[Tag],
+        standing: &Standing,
+    ) -> Result<Published, PublishError> {
         match self {
-            Self::Registry { registry, repository } => push(registry, repository, image, tags).await,
+            Self::Registry { registry, repository } => {
+                push(registry, repository, image, tags, standing).await
+            }
             Self::OciLayout(layout) => {
                 let (layout, image, moved) = (Arc::clone(layout), image.clone(), tags.to_vec());
                 blocking(move || {
@@ -96,30 +129,54 @@ impl Destination {
     }
 }
 
+/// Once some tags are known to name other images, the image is probably new here: neither its configuration nor
+/// the rest of the tags are asked for.
 async fn push(
     registry: &Registry,
     repository: &Repository,
     image: &Image,
     tags: &[Tag],
+    standing: &Standing,
 ) -> Result<Published, PublishError> {
     let digest = image.digest();
+    let names_it = |tag: &Tag| standing.get(tag).is_some_and(|named| *named == Some(digest));
+    let ask = standing.is_empty() || tags.iter().any(names_it);
     let (mut moved, mut unchanged) = (Vec::new(), Vec::new());
     for tag in tags {
-        let named = registry.tagged(repository, tag).await?;
-        if named == Some(digest) { &mut unchanged } else { &mut moved }.push(tag.clone());
+        let there = match standing.get(tag) {
+            Some(named) => *named == Some(digest),
+            None => ask && registry.tagged(repository, tag).await? == Some(digest),
+        };
+        if there { &mut unchanged } else { &mut moved }.push(tag.clone());
     }
     // What a tag names is complete, so with one tag in place only the others are left to move.
     let manifest = Bytes::copy_from_slice(image.manifest_bytes());
     if unchanged.is_empty() {
         let config = Bytes::copy_from_slice(image.config_bytes());
-        registry.put_blob(repository, &|| Blob::of(config.clone())).await?;
+        if ask {
+            registry.put_blob(repository, &|| Blob::of(config.clone()), None).await?;
+        } else {
+            registry.put_new_blob(repository, &config).await?;
+        }
         let reference = ManifestReference::Digest(digest);
         registry.put_manifest(repository, &reference, manifest.clone()).await?;
     }
+    let mut refused = Vec::new();
     for tag in &moved {
         let reference = ManifestReference::Tag(tag.clone());
-        registry.put_manifest(repository, &reference, manifest.clone()).await?;
+        match registry.put_manifest(repository, &reference, manifest.clone()).await {
+            Ok(()) => {}
+            // It may be protected, and name this image all the same.
+            Err(PublishError::TagProtected { .. })
+                if !ask && registry.tagged(repository, tag).await? == Some(digest) =>
+            {
+                refused.push(tag.clone());
+            }
+            Err(error) => return Err(error),
+        }
     }
+    moved.retain(|tag| !refused.contains(tag));
+    unchanged.extend(refused);
     Ok(Published { digest, moved, unchanged })
 }
 

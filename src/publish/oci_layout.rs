@@ -52,9 +52,10 @@ impl OciLayout {
         Ok(Stored { digest, size, reused: false, sent: size })
     }
 
-    /// Whether a blob is there; one that is has been written whole.
-    pub(super) fn has_blob(&self, digest: &Digest) -> bool {
-        self.folder.join("blobs/sha256").join(digest.hex()).is_file()
+    /// Whether a blob of `size` bytes is there; one that is has been written whole.
+    pub(super) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        let file = fs::metadata(self.folder.join("blobs/sha256").join(digest.hex()));
+        file.is_ok_and(|file| file.is_file() && file.len() == size)
     }
 
     /// Writes an image whose layers are there, and lists it.

@@ -47,11 +47,12 @@ pub struct RegistrySettings {
     rules: Rules,
 }
 
-/// A user of the registry. Everybody may pull everything.
+/// A user of the registry. Everybody may pull everything, but for what is kept from a user.
 #[derive(Clone, Debug)]
 pub struct User {
     password: String,
     push: BTreeSet<String>,
+    hidden: BTreeSet<String>,
 }
 
 /// A request that arrived.
@@ -148,13 +149,23 @@ impl RegistrySettings {
 impl User {
     /// A user who may only pull.
     pub fn new(password: &str) -> Self {
-        Self { password: password.to_owned(), push: BTreeSet::new() }
+        Self { password: password.to_owned(), push: BTreeSet::new(), hidden: BTreeSet::new() }
     }
 
     /// Lets the user push to a repository and those below it, as GitLab does with a project's.
     pub fn may_push(mut self, repository: &str) -> Self {
         self.push.insert(repository.to_owned());
         self
+    }
+
+    /// Keeps a repository from the user.
+    pub fn may_not_pull(mut self, repository: &str) -> Self {
+        self.hidden.insert(repository.to_owned());
+        self
+    }
+
+    fn may_pull_from(&self, repository: &str) -> bool {
+        !self.hidden.contains(repository)
     }
 
     fn may_push_to(&self, repository: &str) -> bool {

@@ -6,6 +6,7 @@ mod blobs;
 mod client_certificates;
 mod faults;
 mod images;
+mod mounts;
 mod origins;
 mod proxies;
 mod support;

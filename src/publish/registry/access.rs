@@ -10,7 +10,6 @@
 //! pair is tried once on `/v2/` and then used like a token that never expires.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use base64::Engine as _;
@@ -39,6 +38,8 @@ pub(super) struct Scope {
     pub(super) repository: Repository,
     /// Whether it writes there.
     pub(super) push: bool,
+    /// A repository that it takes blobs from.
+    pub(super) from: Option<Repository>,
 }
 
 /// The way into one registry.
@@ -200,7 +201,9 @@ impl Access {
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", service);
         }
-        url.query_pairs_mut().append_pair("scope", &scope.to_string());
+        for scope in scope.texts() {
+            url.query_pairs_mut().append_pair("scope", &scope);
+        }
         let host = authority(&url);
         let request = Request::get(url).authorization(self.credentials.basic());
         let mut retries = self.http.retries();
@@ -221,14 +224,16 @@ impl Access {
                 return Err(error.into());
             }
         };
-        let needed = if scope.push { "push" } else { "pull" };
-        match token.granted(scope.repository.name()) {
-            Some(granted) if !granted.iter().any(|action| action == needed || action == "*") => {
-                let repository = scope.repository.to_string();
-                Err(AuthError::NotGranted { repository, action: needed, granted }.into())
+        let own = (&scope.repository, if scope.push { "push" } else { "pull" });
+        for (repository, action) in [own].into_iter().chain(scope.from.iter().map(|from| (from, "pull"))) {
+            if let Some(granted) = token.granted(repository.name())
+                && !granted.iter().any(|granted| granted == action || granted == "*")
+            {
+                let repository = repository.to_string();
+                return Err(AuthError::NotGranted { repository, action, granted }.into());
             }
-            _ => Ok(token),
         }
+        Ok(token)
     }
 
     /// The token endpoint's URL, if the credentials may go there.
@@ -283,9 +288,12 @@ impl Credentials {
     }
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Scope {
+    /// As the token endpoint wants them, one parameter each.
+    fn texts(&self) -> impl Iterator<Item = String> {
         let actions = if self.push { "pull,push" } else { "pull" };
-        write!(formatter, "repository:{}:{actions}", self.repository.name())
+        let own = format!("repository:{}:{actions}", self.repository.name());
+        let from = self.from.as_ref().map(|from| format!("repository:{}:pull", from.name()));
+        std::iter::once(own).chain(from)
     }
 }

@@ -1,13 +1,14 @@
 //! A registry: pushes blobs and manifests (distribution specification 1.1).
 //!
-//! `access` opens the door, `upload` moves blobs, and this file asks for what is there
-//! and puts manifests. Every request is whole in memory, so one that met an expired token is sent
+//! `access` opens the door, `upload` moves blobs, `mount` lets one repository have the blobs of another, and
+//! this file asks for what is there and puts manifests. Every request is whole in memory, so one that met an expired token is sent
 //! again with a fresh one, once; a second refusal is final. One that met a server which may recover is
 //! sent again while patience lasts.
 
 mod access;
 mod challenge;
 mod location;
+mod mount;
 mod token;
 mod upload;
 
@@ -17,11 +18,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::access::{Access, Scope};
+pub use self::mount::Mount;
+pub use self::upload::OpenUpload;
 use super::{Blob, PublishError, Refusal, Stored};
-use crate::http::header::{HeaderName, HeaderValue};
+use crate::http::header::{self, HeaderName, HeaderValue};
 use crate::http::{Http, Method, Request, Response, Retries, StatusCode, Url, may_recover};
 use crate::oci::{Digest, Repository, Tag, media_type};
 use crate::secret::Secret;
+
+/// No registry keeps larger ones (distribution specification, "Pushing Manifests").
+const MOST_MANIFEST: usize = 4 << 20;
+
+const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -75,33 +86,89 @@ impl Registry {
         self.access.authorization(&scope(repository, true)).await.map(drop)
     }
 
-    /// Whether the repository has the blob.
-    pub async fn has_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, PublishError> {
+    /// Whether the repository has the blob, of `size` bytes.
+    pub async fn has_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<bool, PublishError> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let found =
-            self.probe(repository, Request::new(Method::HEAD, url), "the question for a blob").await?;
-        Ok(found.is_some())
+        let request = Request::new(Method::HEAD, url);
+        let found = self.probe(&scope(repository, true), request, "the question for a blob").await?;
+        let Some(response) = found else { return Ok(false) };
+        // Not everybody says how long a blob is; some then say 0, and no blob of an image is empty.
+        let length = response.header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        Ok(length.is_none_or(|length: u64| length == 0 || length == size))
     }
 
     /// Moves the blob to the repository that `make` makes, unless it is there already. `make` is called again
     /// when the blob has to be sent from its start once more, and then makes the same bytes.
+    ///
+    /// It goes into the session that `open` is, if there is one.
     pub async fn put_blob(
         &self,
         repository: &Repository,
         make: &(dyn Fn() -> Blob + Send + Sync),
+        open: Option<OpenUpload>,
     ) -> Result<Stored, PublishError> {
-        upload::put_blob(self, repository, make).await
+        upload::put_blob(self, repository, make, open).await
+    }
+
+    /// Moves a blob to the repository that is hardly ever there already, without asking first.
+    pub async fn put_new_blob(&self, repository: &Repository, bytes: &Bytes) -> Result<Stored, PublishError> {
+        upload::put_new_blob(self, repository, bytes).await
+    }
+
+    /// Lets `repository` have a blob of `from`, which lies on the same registry.
+    pub async fn mount(&self, repository: &Repository, digest: &Digest, from: &Repository) -> Mount {
+        mount::mount(self, repository, digest, from).await
+    }
+
+    /// The manifest under `tag`, in whatever form it is kept; none where there is no such tag. `push` asks with
+    /// the right to write, as there is a token for it where an image is pushed.
+    pub async fn manifest(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        push: bool,
+    ) -> Result<Option<Bytes>, PublishError> {
+        let url = self.url(repository, &format!("manifests/{tag}"))?;
+        let request = Request::new(Method::GET, url).accept(ACCEPT);
+        let what = format!("the question for the tag `{tag}`");
+        let mut retries = self.http.retries();
+        loop {
+            let found = self.probe(&scope(repository, push), request.clone(), &what).await?;
+            let Some(response) = found else { return Ok(None) };
+            match response.body(MOST_MANIFEST).await {
+                Ok(body) => return Ok(Some(body)),
+                Err(error) if error.may_recover() && retries.pause(None, &error.to_string()).await => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A blob that is small enough to be kept in memory; none where there is no such blob. It is what its
+    /// digest says.
+    pub async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        push: bool,
+    ) -> Result<Option<Bytes>, PublishError> {
+        let url = self.url(repository, &format!("blobs/{digest}"))?;
+        let found = self.probe(&scope(repository, push), Request::get(url), "a blob").await?;
+        let Some(response) = found else { return Ok(None) };
+        let body = response.body(MOST_MANIFEST).await?;
+        Ok(Some(body).filter(|body| Digest::of(body) == *digest))
     }
 
     /// The digest of the manifest under `tag`; none where there is no such tag.
     pub async fn tagged(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>, PublishError> {
-        const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
-            application/vnd.oci.image.index.v1+json, \
-            application/vnd.docker.distribution.manifest.v2+json, \
-            application/vnd.docker.distribution.manifest.list.v2+json";
         let url = self.url(repository, &format!("manifests/{tag}"))?;
         let request = Request::new(Method::HEAD, url).accept(ACCEPT);
-        let found = self.probe(repository, request, &format!("the question for the tag `{tag}`")).await?;
+        let what = format!("the question for the tag `{tag}`");
+        let found = self.probe(&scope(repository, true), request, &what).await?;
         Ok(found.and_then(|response| response.header(DOCKER_CONTENT_DIGEST)?.parse().ok()))
     }
 
@@ -147,23 +214,22 @@ impl Registry {
     /// GitLab denies everything in a repository whose first push is still to come.
     async fn probe(
         &self,
-        repository: &Repository,
+        scope: &Scope,
         request: Request,
         what: &str,
     ) -> Result<Option<Response>, PublishError> {
-        let response = match self.send(repository, request, what, &mut self.http.retries()).await {
+        let response = match self.send_for(scope, request, what, &mut self.http.retries()).await {
             Err(PublishError::Refused { answer, .. }) if answer.status == 401 => return Ok(None),
             response => response?,
         };
         match response.status() {
             StatusCode::OK => Ok(Some(response)),
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Ok(None),
-            _ => Err(self.refused(what, repository, response).await),
+            _ => Err(self.refused(what, &scope.repository, response).await),
         }
     }
 
-    /// Sends a request until the registry answers something that it would not answer otherwise later, or
-    /// patience is at its end.
+    /// As [`send_for`](Self::send_for), to push to `repository`.
     async fn send(
         &self,
         repository: &Repository,
@@ -171,8 +237,20 @@ impl Registry {
         what: &str,
         retries: &mut Retries<'_>,
     ) -> Result<Response, PublishError> {
+        self.send_for(&scope(repository, true), request, what, retries).await
+    }
+
+    /// Sends a request until the registry answers something that it would not answer otherwise later, or
+    /// patience is at its end.
+    async fn send_for(
+        &self,
+        scope: &Scope,
+        request: Request,
+        what: &str,
+        retries: &mut Retries<'_>,
+    ) -> Result<Response, PublishError> {
         loop {
-            let sent = self.send_once(repository, request.clone(), what).await;
+            let sent = self.send_once(scope, request.clone(), what).await;
             let (after, reason) = match &sent {
                 Ok(response) if may_recover(response.status()) => {
                     (response.retry_after(), format!("`{}` answered {}", self.host, response.status()))
@@ -186,26 +264,20 @@ impl Registry {
         }
     }
 
-    /// Sends a request that may push to `repository`, with a fresh token if the first is refused.
-    async fn send_once(
-        &self,
-        repository: &Repository,
-        request: Request,
-        what: &str,
-    ) -> Result<Response, PublishError> {
-        let scope = scope(repository, true);
-        let first = self.access.authorization(&scope).await?;
+    /// Sends a request that shows a token for `scope`, with a fresh one if the first is refused.
+    async fn send_once(&self, scope: &Scope, request: Request, what: &str) -> Result<Response, PublishError> {
+        let first = self.access.authorization(scope).await?;
         let response = self.http.send(request.clone().authorization(first.clone())).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        self.access.rejected(&scope, &first, &response).await;
-        let second = self.access.authorization(&scope).await?;
+        self.access.rejected(scope, &first, &response).await;
+        let second = self.access.authorization(scope).await?;
         let response = self.http.send(request.authorization(second)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        Err(self.refused(what, repository, response).await)
+        Err(self.refused(what, &scope.repository, response).await)
     }
 
     /// Reads why the registry did not do what it was asked.
@@ -221,5 +293,5 @@ impl Registry {
 }
 
 fn scope(repository: &Repository, push: bool) -> Scope {
-    Scope { repository: repository.clone(), push }
+    Scope { repository: repository.clone(), push, from: None }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Registry, location};
+use super::{Registry, location, scope};
 use crate::http::header::{CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
 use crate::http::{Body, Method, Request, Response, Retries, Url};
 use crate::oci::{Digest, Repository};
@@ -56,28 +56,36 @@ impl From<PublishError> for Setback {
     }
 }
 
+/// A session that was opened for a blob and has nothing of it yet.
+#[derive(Debug)]
+pub struct OpenUpload(Session);
+
+impl OpenUpload {
+    /// The session at `location`.
+    pub(super) fn at(location: Url) -> Self {
+        Self(Session { location, offset: 0, min_length: 0 })
+    }
+}
+
 /// Moves the blob to `repository` that `make` makes, unless it is there already.
 pub(super) async fn put_blob(
     registry: &Registry,
     repository: &Repository,
     make: &(dyn Fn() -> Blob + Send + Sync),
+    open: Option<OpenUpload>,
 ) -> Result<Stored, PublishError> {
-    let mut upload = Upload { registry, repository, retries: registry.http.retries(), sent: 0, furthest: 0 };
-    let mut corrupted = false;
-    loop {
-        let error = match upload.attempt(make()).await {
-            Ok(stored) => return Ok(stored),
-            Err(Setback::Session(error)) => error,
-            Err(Setback::Corrupted(error)) if !corrupted => {
-                corrupted = true;
-                error
-            }
-            Err(Setback::Corrupted(error) | Setback::Final(error)) => return Err(error),
-        };
-        if !upload.retries.pause(None, &format!("{}, a blob begins again", reason(&error))).await {
-            return Err(error);
-        }
-    }
+    let upload = Upload::new(registry, repository);
+    Upload { spare: open.map(|OpenUpload(session)| session), ..upload }.put(make).await
+}
+
+/// Moves a blob to `repository` that is hardly ever there.
+pub(super) async fn put_new_blob(
+    registry: &Registry,
+    repository: &Repository,
+    bytes: &Bytes,
+) -> Result<Stored, PublishError> {
+    let upload = Upload::new(registry, repository);
+    Upload { ask_first: false, ..upload }.put(&|| Blob::of(bytes.clone())).await
 }
 
 /// One blob's way to the registry, over as many tries as it takes.
@@ -89,9 +97,41 @@ struct Upload<'a> {
     sent: u64,
     /// The most bytes that a session has had.
     furthest: u64,
+    /// A session that is open already.
+    spare: Option<Session>,
+    /// Whether a blob that is complete before the first request may be there.
+    ask_first: bool,
 }
 
-impl Upload<'_> {
+impl<'a> Upload<'a> {
+    fn new(registry: &'a Registry, repository: &'a Repository) -> Self {
+        let retries = registry.http.retries();
+        Self { registry, repository, retries, sent: 0, furthest: 0, spare: None, ask_first: true }
+    }
+
+    /// Tries until the blob is there, or no further try would fare better.
+    async fn put(mut self, make: &(dyn Fn() -> Blob + Send + Sync)) -> Result<Stored, PublishError> {
+        let mut corrupted = false;
+        let stored = loop {
+            let error = match self.attempt(make()).await {
+                Ok(stored) => break Ok(stored),
+                Err(Setback::Session(error)) => error,
+                Err(Setback::Corrupted(error)) if !corrupted => {
+                    corrupted = true;
+                    error
+                }
+                Err(Setback::Corrupted(error) | Setback::Final(error)) => break Err(error),
+            };
+            if !self.retries.pause(None, &format!("{}, a blob begins again", reason(&error))).await {
+                break Err(error);
+            }
+        };
+        if let Some(spare) = self.spare.take() {
+            self.forget(spare).await;
+        }
+        stored
+    }
+
     /// From the first byte to the last, in one session.
     async fn attempt(&mut self, mut blob: Blob) -> Result<Stored, Setback> {
         let first = blob.next_chunk(0).await.unwrap_or_default();
@@ -107,7 +147,7 @@ impl Upload<'_> {
 
     /// A blob that is all there.
     async fn put_whole(&mut self, body: &Body, digest: Digest, size: u64) -> Result<Stored, Setback> {
-        if self.registry.has_blob(self.repository, &digest).await? {
+        if self.ask_first && self.has(&digest, size).await? {
             return Ok(Stored { digest, size, reused: true, sent: self.sent });
         }
         let session = self.open().await?;
@@ -119,7 +159,14 @@ impl Upload<'_> {
         stored
     }
 
+    async fn has(&self, digest: &Digest, size: u64) -> Result<bool, PublishError> {
+        self.registry.has_blob(self.repository, digest, size).await
+    }
+
     async fn open(&mut self) -> Result<Session, Setback> {
+        if let Some(spare) = self.spare.take() {
+            return Ok(spare);
+        }
         let url = self.registry.url(self.repository, "blobs/uploads/")?;
         let request = binary(Method::POST, url.clone(), Bytes::new());
         let response = self.registry.send(self.repository, request, "an upload", &mut self.retries).await?;
@@ -152,7 +199,7 @@ impl Upload<'_> {
             next = blob.next_chunk(session.min_length).await;
         }
         let BlobEnd { digest, size } = blob.end().await?;
-        let reused = self.registry.has_blob(self.repository, &digest).await?;
+        let reused = self.has(&digest, size).await?;
         if !reused {
             self.close(session, &digest, size, Body::default()).await?;
         }
@@ -173,7 +220,7 @@ impl Upload<'_> {
             if let Ok(range) = HeaderValue::try_from(format!("{before}-{}", end - 1)) {
                 request = request.header(CONTENT_RANGE, range);
             }
-            let (error, after) = match self.registry.send_once(self.repository, request, WHAT).await {
+            let (error, after) = match self.send_once(request, WHAT).await {
                 Ok(response) if response.status().is_success() => {
                     session.location = location::next(&session.location, response.header(LOCATION))?;
                     // A registry may take less than it was sent, and says so.
@@ -245,7 +292,7 @@ impl Upload<'_> {
         let thinking = self.registry.http.idle_timeout() + Duration::from_secs(size / SLOWEST_MOVE);
         self.sent += rest.len();
         let request = binary(Method::PUT, url, rest).thinking(thinking);
-        let error = match self.registry.send_once(self.repository, request, "a blob").await {
+        let error = match self.send_once(request, "a blob").await {
             Ok(response) if response.status().is_success() => return Ok(()),
             Ok(response) => {
                 let error = self.registry.refused("a blob", self.repository, response).await;
@@ -259,7 +306,7 @@ impl Upload<'_> {
             Err(error) => return Err(error.into()),
         };
         // The answer may be all that was lost.
-        if self.registry.has_blob(self.repository, digest).await? {
+        if self.has(digest, size).await? {
             return Ok(());
         }
         Err(Setback::Session(error))
@@ -275,13 +322,22 @@ impl Upload<'_> {
             }
         };
         if forget {
-            let request = Request::new(Method::DELETE, session.location);
-            let _ = self.registry.send_once(self.repository, request, "the end of an upload").await;
+            self.forget(session).await;
         }
+    }
+
+    async fn forget(&self, session: Session) {
+        let request = Request::new(Method::DELETE, session.location);
+        let _ = self.send_once(request, "the end of an upload").await;
+    }
+
+    async fn send_once(&self, request: Request, what: &str) -> Result<Response, PublishError> {
+        self.registry.send_once(&scope(self.repository, true), request, what).await
     }
 }
 
 /// An upload session that is open at the registry.
+#[derive(Debug)]
 struct Session {
     /// Where the next request goes; every answer names a new place.
     location: Url,

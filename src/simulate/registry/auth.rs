@@ -34,8 +34,10 @@ impl Shared {
         for (_, scope) in query.iter().filter(|(name, _)| name == "scope") {
             let Some((repository, asked)) = repository_scope(scope) else { continue };
             let may_push = user.is_some_and(|user| user.may_push_to(repository));
-            let granted =
-                asked.split(',').filter(|action| *action == "pull" || *action == "push" && may_push);
+            let may_pull = user.is_none_or(|user| user.may_pull_from(repository));
+            let granted = asked
+                .split(',')
+                .filter(|action| *action == "pull" && may_pull || *action == "push" && may_push);
             actions.entry(repository.to_owned()).or_default().extend(granted.map(str::to_owned));
         }
         let lifetime = self.settings.token_lifetime;

@@ -65,7 +65,11 @@ fn refusal(shared: &Shared, parts: &Parts) -> Option<Reply> {
         | Endpoint::Uploads { repository }
         | Endpoint::Upload { repository, .. } => Some((repository, "push")),
     };
-    shared.refusal(&parts.headers, need)
+    let refusal = shared.refusal(&parts.headers, need);
+    // A blob of another repository is for those who may pull it there.
+    let query = query(&parts.uri);
+    let from = query.iter().find(|(name, _)| name == "from" && parts.method == Method::POST);
+    refusal.or_else(|| shared.refusal(&parts.headers, Some((&from?.1, "pull"))))
 }
 
 fn reply(shared: &Shared, parts: &Parts, body: Bytes) -> Reply {

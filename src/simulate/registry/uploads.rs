@@ -21,6 +21,13 @@ pub(super) fn open(
         let stored = state.store.put_blob(repository, digest, body);
         return if stored { created_blob(repository, &digest) } else { digest_invalid() };
     }
+    if let (Some(digest), Some(from)) = (parameter(query, "mount"), parameter(query, "from")) {
+        let Ok(digest) = digest.parse::<Digest>() else { return digest_invalid() };
+        if let Some(bytes) = state.store.blob(from, &digest) {
+            state.store.put_blob(repository, digest, bytes);
+            return created_blob(repository, &digest);
+        }
+    }
     let id = state.store.open_upload(repository);
     let place = Place { shared, repository, id: &id, headers };
     let reply = place.answer(StatusCode::ACCEPTED, 0, 0);

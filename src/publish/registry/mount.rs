@@ -1,0 +1,55 @@
+//! Lets a repository have a blob of another one on the same registry, without sending it (distribution
+//! specification, "Mounting a blob from another repository").
+//!
+//! A mount saves an upload where it works, and costs nothing where it does not: the registry then opens the
+//! session that the upload needs anyway.
+
+use super::access::Scope;
+use super::location;
+use super::upload::OpenUpload;
+use super::{PublishError, Registry};
+use crate::http::header::LOCATION;
+use crate::http::{Method, Request, StatusCode};
+use crate::oci::{Digest, Repository};
+
+/// What came of a mount.
+#[derive(Debug)]
+pub enum Mount {
+    /// The blob is there.
+    Done,
+    /// The blob has to be sent, into this session.
+    Open(OpenUpload),
+    /// The blob has to be sent.
+    Refused,
+}
+
+pub(super) async fn mount(
+    registry: &Registry,
+    repository: &Repository,
+    digest: &Digest,
+    from: &Repository,
+) -> Mount {
+    // Whatever is wrong, the upload will meet it and say so.
+    attempt(registry, repository, digest, from).await.unwrap_or(Mount::Refused)
+}
+
+async fn attempt(
+    registry: &Registry,
+    repository: &Repository,
+    digest: &Digest,
+    from: &Repository,
+) -> Result<Mount, PublishError> {
+    // A token for both: GitLab gives none for what its holder may not read.
+    let scope = Scope { repository: repository.clone(), push: true, from: Some(from.clone()) };
+    let opened = registry.url(repository, "blobs/uploads/")?;
+    let mut url = opened.clone();
+    url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from.name());
+    let response = registry.send_once(&scope, Request::new(Method::POST, url), "a mount").await?;
+    Ok(match response.status() {
+        StatusCode::CREATED => Mount::Done,
+        StatusCode::ACCEPTED => {
+            Mount::Open(OpenUpload::at(location::next(&opened, response.header(LOCATION))?))
+        }
+        _ => Mount::Refused,
+    })
+}
