@@ -5,6 +5,7 @@
 //! pass for its default. `docs/admin.md` lists the keys with their defaults and reasons.
 
 mod caches;
+mod records;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::caches::{CacheConfig, CacheUse};
+pub use self::records::RecordsConfig;
 use self::values::{absolute_path, chunk, client_files, hosts, read_absolute_path, texts};
 use crate::source::binary_cache::RequireSignatures;
 use crate::source::nix::StoreAccess;
@@ -34,6 +36,8 @@ pub struct AdminConfig {
     pub caches: BTreeMap<String, CacheConfig>,
     /// Which of their narinfos must be signed.
     pub require_signatures: RequireSignatures,
+    /// Which layer records are believed, and who signs them.
+    pub records: RecordsConfig,
     /// What is special about a registry, by host with optional port.
     pub registries: BTreeMap<String, RegistryConfig>,
     /// Hosts to which redirects may lead also at private and loopback addresses, beside those listed above.
@@ -149,6 +153,7 @@ impl AdminConfig {
             nix: NixConfig::default(),
             caches: BTreeMap::new(),
             require_signatures: RequireSignatures::default(),
+            records: RecordsConfig::default(),
             registries: BTreeMap::new(),
             trusted_hosts: BTreeSet::new(),
             runner_certs: host.runner_certs.clone(),
@@ -180,6 +185,7 @@ impl AdminConfig {
             "nix",
             "caches",
             "require_signatures",
+            "records",
             "registries",
             "trusted_hosts",
             "runner_certs",
@@ -211,6 +217,9 @@ impl AdminConfig {
         if let Some(required) = fields.get("require_signatures") {
             config.require_signatures = required
                 .word(&[("unpinned", RequireSignatures::Unpinned), ("always", RequireSignatures::Always)])?;
+        }
+        if let Some(records) = fields.get("records") {
+            config.records = RecordsConfig::read(records)?;
         }
         if let Some(registries) = fields.get("registries") {
             for (host, registry) in registries.entries()? {

@@ -34,6 +34,7 @@ fn every_key_is_read() {
          priority: 3, token_file: /etc/token, ca_file: /etc/c.pem, client_certificate: /c.pem, client_key: /c.key, \
          use: on_request }, 'file:///srv/c': }\n\
          require_signatures: always\n\
+         records: { key_file: /etc/k, public_keys: 'c-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=' }\n\
          registries: { 'r.example:5000': { ca_file: /etc/ca.pem, client_certificate: /etc/me.pem, \
          client_key: /etc/me.key, plain_http: true, token_hosts: [gitlab.example], chunk: 4 } }\n\
          trusted_hosts: ['storage.example:9000']\nrunner_certs: /r\nbuilds_dir: /b\ncache_dir: /c\nstate_dir: /s\n\
@@ -77,6 +78,10 @@ fn every_key_is_read() {
                 ("file:///srv/c".to_owned(), CacheConfig::default()),
             ]),
             require_signatures: RequireSignatures::Always,
+            records: RecordsConfig {
+                key_file: Some("/etc/k".into()),
+                public_keys: vec!["c-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=".parse().unwrap()],
+            },
             registries: BTreeMap::from([("r.example:5000".to_owned(), registry)]),
             trusted_hosts: BTreeSet::from(["storage.example:9000".to_owned()]),
             runner_certs: "/r".into(),
@@ -134,6 +139,11 @@ fn slips_have_their_place() {
         (
             "trusted_hosts: [https://s.example]",
             "config.yaml:1:17: `trusted_hosts[0]`: `https://s.example` is",
+        ),
+        ("records: { key_file: k }", "config.yaml:1:22: `records.key_file`: `k` is not an absolute path"),
+        (
+            "records: { public_keys: [k] }",
+            "config.yaml:1:26: `records.public_keys[0]`: `k` is not a public key",
         ),
         ("builds_dir: builds", "config.yaml:1:13: `builds_dir`: `builds` is not an absolute path"),
         ("limits: { uploads: 0 }", "config.yaml:1:20: `limits.uploads`: `0` is out of range"),

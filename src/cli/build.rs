@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Repository, Tag};
-use crate::pipeline::{self, Build, Event, read_lock};
+use crate::pipeline::{self, Build, Event, Totals, read_lock};
 use crate::publish::{Destination, OciLayout};
 use crate::spec::ImageSpec;
 use crate::stage::Driver;
@@ -30,6 +30,9 @@ pub(super) struct Arguments {
     /// The folder that the spec's own paths start from
     #[arg(long, default_value = ".", value_name = "FOLDER")]
     project: PathBuf,
+    /// Makes every layer, and compares what comes of it with what records say of it
+    #[arg(long)]
+    verify_layers: bool,
     /// Asks Nix what the spec means, also if there is a lock
     #[arg(long)]
     no_lock: bool,
@@ -138,8 +141,14 @@ async fn build_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), F
     let prepared = build.prepare(&show).await?;
     for target in &arguments.to {
         let (destination, tags) = destination(target, &spec, driver, &variable)?;
-        let published =
-            prepared.publish(&destination, &tags, driver.effort(target.registry()), &show).await?;
+        let from = match target {
+            Target::Registry { repository, .. } => pipeline::reuse_from(&spec, repository, &variable)?,
+            Target::OciLayout(_) => Vec::new(),
+        };
+        let reuse = driver.reuse(from, arguments.verify_layers, &say)?;
+        let effort = driver.effort(target.registry());
+        let published = prepared.publish(&destination, &tags, effort, &reuse, &show).await?;
+        say(&Totals::of(&published.layers).to_string());
         say(&format!("digest: {}", published.digest));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod build;
 mod credentials;
+mod keygen;
 mod lock;
 mod print_config;
 mod simulate;
@@ -65,6 +66,8 @@ enum Command {
     Build(build::Arguments),
     /// Writes which store paths a spec means into a file beside it
     Lock(lock::Arguments),
+    /// Makes the key that signs the layer records of a runner's host
+    Keygen(keygen::Arguments),
     /// Plays GitLab and its runner for a project: an image job through all stages
     Simulate(simulate::Arguments),
 }
@@ -130,6 +133,7 @@ fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environm
         Command::Build(arguments) => {
             with_driver(&|driver| wait(build::build(&arguments, driver)).map(|()| 0))
         }
+        Command::Keygen(arguments) => keygen::keygen(&arguments, &mut io::stdout()).map(|()| 0),
         Command::Lock(arguments) => with_driver(&|driver| wait(lock::lock(&arguments, driver)).map(|()| 0)),
         Command::Stage { stage } => with_driver(&|driver| match &stage {
             Stage::Config => stage::config(driver, &mut io::stdout()).map(|()| 0),

@@ -112,6 +112,9 @@ impl From<BuildError> for Failure {
                 error,
                 "run `nixlayer lock` where Nix is and commit the file that it writes, or install Nix here",
             ),
+            BuildError::Unlike { .. } => Self::system(error).fix(
+                "find out which host made the record: its store, or what its `extraCommands` made, differs from this host's",
+            ),
             BuildError::Sandbox(_)
             | BuildError::Closure(_)
             | BuildError::Scratch { .. }

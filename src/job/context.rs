@@ -72,6 +72,8 @@ pub struct ImageRequest {
     pub tags: Vec<Tag>,
     /// `NIXLAYER_REPOSITORY`: a repository instead of the spec's.
     pub repository: Option<String>,
+    /// `NIXLAYER_VERIFY_LAYERS: "on"`: whether every layer is made and compared with its record.
+    pub verify_layers: bool,
     /// Whether the lock beside the spec counts, if there is one; `NIXLAYER_LOCK: "off"` says no.
     pub lock: bool,
 }
@@ -148,16 +150,19 @@ impl Job {
         let asked = |key| self.variables.authored(key).map(str::trim).filter(|value| !value.is_empty());
         let Some(spec) = asked("NIXLAYER_SPEC") else { return Ok(None) };
         self.check_variables()?;
+        let switch = |key, default| match asked(key) {
+            None => Ok(default),
+            Some("on") => Ok(true),
+            Some("off") => Ok(false),
+            Some(other) => Err(JobError::Switch { key, value: other.to_owned() }),
+        };
         let tags = asked("NIXLAYER_TAGS").unwrap_or_default().split_whitespace();
         Ok(Some(ImageRequest {
             spec: spec.to_owned(),
             tags: tags.map(str::parse).collect::<Result<_, _>>().map_err(JobError::Tags)?,
             repository: asked("NIXLAYER_REPOSITORY").map(str::to_owned),
-            lock: match asked("NIXLAYER_LOCK") {
-                None | Some("on") => true,
-                Some("off") => false,
-                Some(other) => return Err(JobError::Lock(other.to_owned())),
-            },
+            verify_layers: switch("NIXLAYER_VERIFY_LAYERS", false)?,
+            lock: switch("NIXLAYER_LOCK", true)?,
         }))
     }
 

@@ -40,9 +40,14 @@ pub enum JobError {
     /// `NIXLAYER_TAGS` holds something else.
     #[error("`NIXLAYER_TAGS` is not a list of tags")]
     Tags(#[source] ReferenceError),
-    /// `NIXLAYER_LOCK` holds something else.
-    #[error("`NIXLAYER_LOCK` is `{0}`")]
-    Lock(String),
+    /// A variable is neither `on` nor `off`.
+    #[error("`{key}` is `{value}`")]
+    Switch {
+        /// The variable.
+        key: &'static str,
+        /// What it holds.
+        value: String,
+    },
     /// The repository's name breaks the rules of registries.
     #[error("the project has no repository `{requested}`")]
     Repository {
@@ -102,9 +107,7 @@ impl JobError {
             Self::Tags(_) => {
                 Some("separate tags by spaces, such as `latest $CI_COMMIT_SHORT_SHA`".to_owned())
             }
-            Self::Lock(_) => {
-                Some("write `off` to leave the lock alone, or remove the variable".to_owned())
-            }
+            Self::Switch { .. } => Some("write `on` or `off`, or remove the variable".to_owned()),
             Self::Repository { .. } => {
                 Some("use lower-case letters and digits, with single `.`, `_` or `-` between them".to_owned())
             }

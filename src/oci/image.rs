@@ -79,6 +79,11 @@ impl Image {
         Self { config, config_bytes, digest: Digest::of(&manifest_bytes), manifest_bytes }
     }
 
+    /// The same image under a manifest that somebody else wrote of it.
+    pub fn with_manifest(self, manifest: &[u8]) -> Self {
+        Self { digest: Digest::of(manifest), manifest_bytes: manifest.to_vec(), ..self }
+    }
+
     /// Names the configuration.
     pub fn config(&self) -> &Descriptor {
         &self.config

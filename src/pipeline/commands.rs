@@ -16,6 +16,7 @@ use super::packages::Packages;
 use super::{Build, BuildError, scratch_store};
 use crate::nix::{STORE_DIR, StorePath};
 use crate::sandbox::{Sandbox, View, read_end};
+use crate::source::StorePaths;
 use crate::spec::{BASH, COREUTILS};
 
 /// The tree's folder in the folder that the commands see as `/tmp`.
@@ -53,6 +54,7 @@ impl fmt::Display for CommandsFailed {
 pub(super) async fn run(
     build: &Build<'_>,
     packages: &Packages,
+    store: &StorePaths,
     commands: &str,
     folder: &Path,
     quota: &Quota<'_>,
@@ -61,7 +63,7 @@ pub(super) async fn run(
         return Err(BuildError::Sandbox(io::Error::other("the package set has no bash and coreutils")));
     };
     let sandbox = build.sandbox.ok_or(BuildError::NoSandbox)?;
-    let placed = placed(build, packages);
+    let placed = placed(build, packages, store);
     if placed.len() > MOST_PATHS && *sandbox != Sandbox::None {
         return Err(BuildError::TooManyPaths { paths: placed.len(), most: MOST_PATHS });
     }
@@ -116,8 +118,8 @@ pub(super) async fn run(
 }
 
 /// Where the store paths that the commands see are, and where they show.
-fn placed(build: &Build<'_>, packages: &Packages) -> Vec<(PathBuf, PathBuf)> {
-    let place = |path: &StorePath| Some((packages.store.on_disk(path)?.clone(), path.to_path_buf()));
+fn placed(build: &Build<'_>, packages: &Packages, store: &StorePaths) -> Vec<(PathBuf, PathBuf)> {
+    let place = |path: &StorePath| Some((store.on_disk(path)?.clone(), path.to_path_buf()));
     let placed: Vec<(PathBuf, PathBuf)> = packages.tools.paths().filter_map(place).collect();
     let scratch = build.scratch.join(scratch_store::FOLDER);
     // A store of their own shows as a whole.

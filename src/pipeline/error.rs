@@ -4,7 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{CommandsFailed, CopyError, OutdatedLock};
+use crate::layer::LayerKey;
 use crate::nix::{ClosureError, StorePath, System};
+use crate::oci::Digest;
 use crate::publish::PublishError;
 use crate::source::ReadError;
 use crate::source::nix::NixError;
@@ -87,6 +89,16 @@ pub enum BuildError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// A layer is not what somebody has written down of it.
+    #[error("the layer of `{key}` is `{made}`, and its record says `{recorded}`")]
+    Unlike {
+        /// What the layer is made of.
+        key: LayerKey,
+        /// Its blob, as the record has it.
+        recorded: Digest,
+        /// Its blob.
+        made: Digest,
     },
     /// The image did not reach its destination.
     #[error(transparent)]

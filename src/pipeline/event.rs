@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::LayerReport;
+use super::{Fate, LayerReport};
 
 /// What happens on the way, for whoever watches.
 #[derive(Clone, Debug)]
@@ -19,7 +19,21 @@ pub enum Event {
         /// How many layers they make, with the last one.
         layers: usize,
     },
-    /// A layer is where it was to go.
+    /// Layers that somebody made before are there.
+    Reused {
+        /// How many.
+        layers: usize,
+        /// How many the image has.
+        of: usize,
+        /// Their sizes together, in bytes.
+        size: u64,
+    },
+    /// Blobs that were there are gone, and their layers are made.
+    Lost {
+        /// How many layers.
+        layers: usize,
+    },
+    /// A layer was made and is where it was to go.
     Layer(LayerReport),
     /// Layers are still under way.
     UnderWay {
@@ -67,12 +81,22 @@ impl fmt::Display for Event {
                 write!(formatter, "{paths} store paths, {}, in {layers} layers", Size(*nar_size))
             }
             Self::UnderWay { done, layers } => write!(formatter, "{done} of {layers} layers are there"),
+            Self::Reused { layers, of, size } => {
+                write!(formatter, "{layers} of {of} layers are there already, {}", Size(*size))
+            }
+            Self::Lost { layers } => {
+                write!(formatter, "the registry has lost {layers} layers, which are made again")
+            }
             Self::Layer(layer) => write!(
                 formatter,
                 "layer {:>3}  {:>9}  {:<6}  {}",
                 layer.number,
                 Size(layer.size).to_string(),
-                if layer.reused { "reused" } else { "new" },
+                match layer.fate {
+                    Fate::New => "new",
+                    Fate::Reused | Fate::There => "reused",
+                    Fate::Mounted => "mounted",
+                },
                 layer.contents
             ),
         }

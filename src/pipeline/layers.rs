@@ -1,49 +1,30 @@
 //! Publishes an image: its layers, then what names them.
 //!
-//! Layers are made while they are sent, the largest first. The last one of the image may have to wait for
-//! others, whose files it links to.
+//! What somebody made before is [found](super::reuse) and left where it is. The other layers are made while they
+//! are sent, the largest first. The last one of the image may have to wait for others, whose files it links to.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::Quota;
-use super::listing::Listings;
+use super::listing::{self, Listings};
+use super::reuse::{Confirmed, Earlier, Known, confirm};
 use super::workshop::{Made, Work, Workshop};
-use super::{BuildError, Effort, Event, Prepared, root};
+use super::{
+    BuildError, Effort, Event, Fate, LayerReport, Prepared, Published, Reuse, blocking, history, root,
+};
+use crate::layer::{LayerDigests, LayerKey, LayerPlan, RootTree};
 use crate::nix::StorePath;
-use crate::oci::{Descriptor, Digest, Image, ImageLayer, ImageSource, Tag, media_type};
-use crate::publish::Destination;
+use crate::oci::{Descriptor, Image, ImageLayer, ImageSource, Tag, media_type};
+use crate::publish::{Destination, OpenUpload};
+use crate::record::{Record, annotate};
+use crate::source::StorePaths;
+use crate::spec::Strategy;
 
 /// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
 const QUIET: Duration = Duration::from_secs(10);
-
-/// An image that is where it was to go.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// The digest of its manifest.
-    pub digest: Digest,
-    /// Tags that named it already.
-    pub unchanged: Vec<Tag>,
-    /// What became of its layers, in order.
-    pub layers: Vec<LayerReport>,
-}
-
-/// What became of one layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LayerReport {
-    /// Its place in the image, from 1.
-    pub number: usize,
-    /// What is in it, in a few words.
-    pub contents: String,
-    /// Its size in the registry, in bytes.
-    pub size: u64,
-    /// Its size as a tar, in bytes.
-    pub tar_size: u64,
-    /// Whether the destination had it already.
-    pub reused: bool,
-}
 
 /// What a layer is made of.
 enum Material<'a> {
@@ -51,140 +32,303 @@ enum Material<'a> {
     Root,
 }
 
+/// A layer that is where it was to go.
+struct Done {
+    record: Record,
+    fate: Fate,
+    sent: u64,
+}
+
+/// One image on its way to one destination.
+struct Publishing<'a> {
+    prepared: &'a Prepared<'a>,
+    destination: &'a Destination,
+    effort: Effort,
+    reuse: &'a Reuse,
+    on_event: &'a (dyn Fn(Event) + Sync),
+    materials: Vec<Material<'a>>,
+    keys: Vec<LayerKey>,
+    known: BTreeMap<LayerKey, Known>,
+    /// By number, from 1.
+    done: BTreeMap<usize, Done>,
+}
+
 pub(super) async fn publish(
     prepared: &Prepared<'_>,
     destination: &Destination,
     tags: &[Tag],
     effort: Effort,
+    reuse: &Reuse,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published, BuildError> {
-    let store_layers = prepared.plan.layers();
+    let mut earlier = Earlier::new(destination, tags, reuse, on_event);
+    let plan = match prepared.build.spec.layers.strategy {
+        Strategy::Auto => prepared.plan.clone(),
+        Strategy::Stable => prepared.stable_plan(earlier.groups().await?).await?,
+    };
+    let store_layers = plan.layers();
     let materials: Vec<Material<'_>> =
         store_layers.iter().map(|paths| Material::Paths(paths)).chain([Material::Root]).collect();
-    let mut workshop = Workshop::new(destination, prepared.level, effort);
-    let mut unlisted = BTreeSet::new();
-    match prepared.root.get() {
-        Some(root) => workshop.start(materials.len(), Work::Root(Arc::clone(root))),
-        None => unlisted.extend(prepared.packages.contents.iter().cloned()),
-    }
-    for index in largest_first(prepared) {
-        let paths = &store_layers[index];
-        let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
-        let work = Work::Paths { store: prepared.packages.store.clone(), paths: paths.clone(), listed };
-        workshop.start(index + 1, work);
-    }
-    let mut layers = Vec::with_capacity(materials.len());
-    let mut listings = Listings::new();
-    let mut patience = tokio::time::interval(QUIET);
-    patience.reset();
-    loop {
-        let made = tokio::select! {
-            made = workshop.next() => made?,
-            _ = patience.tick() => {
-                on_event(Event::UnderWay { done: layers.len(), layers: materials.len() });
-                continue;
-            }
-        };
-        let Some(mut made) = made else { break };
-        patience.reset();
-        on_event(Event::Layer(made.report(&materials)));
-        listings.append(&mut made.listings);
-        layers.push(made);
-        // The last of `contents` has arrived, so the last layer can be made.
-        if prepared.root.get().is_none() && unlisted.iter().all(|path| listings.contains_key(path)) {
-            let quota = Quota::new(on_event);
-            let root = root::assemble(prepared.build, &prepared.packages, &listings, &quota).await?;
-            let root = prepared.root.get_or_init(|| Arc::new(root));
-            workshop.start(materials.len(), Work::Root(Arc::clone(root)));
-        }
-    }
-    layers.sort_by_key(|made| made.number);
-
-    let image = Image::assemble(ImageSource {
-        platform: prepared.platform.clone(),
-        created: prepared.created.to_string(),
-        config: prepared.config.clone(),
-        layers: layers.iter().zip(&materials).map(|(made, material)| made.image_layer(material)).collect(),
-        annotations: prepared.annotations.clone(),
-    });
-    let published = match destination.put_image(&image, tags).await {
-        Err(error) if error.misses_a_blob() => {
-            let again = lost(prepared, &materials, &layers, destination).await?;
-            again.into_iter().for_each(|(number, work)| workshop.start(number, work));
-            while let Some(made) = workshop.next().await? {
-                on_event(Event::Layer(made.report(&materials)));
-            }
-            destination.put_image(&image, tags).await?
-        }
-        published => published?,
+    let keys: Vec<LayerKey> = materials.iter().map(|material| prepared.key(material)).collect();
+    let known = earlier.find(&keys).await?;
+    let mut publishing = Publishing {
+        prepared,
+        destination,
+        effort,
+        reuse,
+        on_event,
+        materials,
+        keys,
+        known,
+        done: BTreeMap::new(),
     };
-    Ok(Published {
-        digest: published.digest,
-        unchanged: published.unchanged,
-        layers: layers.iter().map(|made| made.report(&materials)).collect(),
-    })
-}
+    let mut sessions = if reuse.verify { BTreeMap::new() } else { publishing.take_over().await? };
 
-/// What it takes to make the layers again that are no longer there: a cleanup of the registry may have taken
-/// what was there when the push began.
-async fn lost(
-    prepared: &Prepared<'_>,
-    materials: &[Material<'_>],
-    layers: &[Made],
-    destination: &Destination,
-) -> Result<Vec<(usize, Work)>, BuildError> {
-    let mut lost = Vec::new();
-    for (made, material) in layers.iter().zip(materials) {
-        if destination.has_blob(&made.stored.digest, made.stored.size).await? {
-            continue;
-        }
-        let work = match (material, prepared.root.get()) {
-            (Material::Paths(paths), _) => Work::Paths {
-                store: prepared.packages.store.clone(),
-                paths: paths.to_vec(),
-                listed: BTreeSet::new(),
-            },
-            (Material::Root, Some(root)) => Work::Root(Arc::clone(root)),
-            (Material::Root, None) => return Err(BuildError::Thread),
+    let mut lost_before = false;
+    loop {
+        publishing.make_missing(&mut sessions).await?;
+        let image = publishing.image();
+        let image = match earlier.same_image(image.manifest_bytes()) {
+            Some(manifest) => image.with_manifest(manifest),
+            None => image,
         };
-        lost.push((made.number, work));
+        match destination.put_image_over(&image, tags, earlier.standing()).await {
+            // A cleanup of the registry may have taken what was there when the push began.
+            Err(error) if error.misses_a_blob() && !lost_before => {
+                lost_before = true;
+                publishing.forget_lost().await?;
+            }
+            published => {
+                let published = published?;
+                let (digest, unchanged) = (published.digest, published.unchanged);
+                return Ok(Published { digest, unchanged, layers: publishing.reports() });
+            }
+        }
     }
-    Ok(lost)
 }
 
-/// The store layers, those first that will take longest.
-fn largest_first(prepared: &Prepared<'_>) -> Vec<usize> {
-    let size = |path| prepared.packages.closure.get(path).map_or(0, |info| info.nar_size);
-    let layers = prepared.plan.layers();
-    let mut order: Vec<usize> = (0..layers.len()).collect();
-    order.sort_by_key(|index| Reverse(layers[*index].iter().map(size).sum::<u64>()));
-    order
-}
+impl Publishing<'_> {
+    /// Leaves known layers that are there where they are. Gives the sessions that are open for others.
+    async fn take_over(&mut self) -> Result<BTreeMap<usize, OpenUpload>, BuildError> {
+        let mut confirmed = confirm(self.destination, &self.known).await?;
+        let mut sessions = BTreeMap::new();
+        for (index, key) in self.keys.iter().enumerate() {
+            let (Some(known), Some(confirmed)) = (self.known.get(key), confirmed.remove(key)) else {
+                continue;
+            };
+            match confirmed {
+                Confirmed::There { mounted } => {
+                    let fate = if mounted { Fate::Mounted } else { Fate::Reused };
+                    self.done.insert(index + 1, Done { record: known.record, fate, sent: 0 });
+                }
+                Confirmed::Gone(session) => sessions.extend(session.map(|session| (index + 1, session))),
+            }
+        }
+        if !self.done.is_empty() {
+            let size = self.done.values().map(|done| done.record.layer.size).sum();
+            let (layers, of) = (self.done.len(), self.keys.len());
+            (self.on_event)(Event::Reused { layers, of, size });
+        }
+        Ok(sessions)
+    }
 
-impl Made {
-    fn report(&self, materials: &[Material<'_>]) -> LayerReport {
+    /// Makes every layer that is not done, and sends it.
+    async fn make_missing(&mut self, sessions: &mut BTreeMap<usize, OpenUpload>) -> Result<(), BuildError> {
+        let missing: BTreeSet<usize> =
+            (1..=self.keys.len()).filter(|number| !self.done.contains_key(number)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let prepared = self.prepared;
+        let mut workshop = Workshop::new(self.destination, prepared.level, self.effort);
+        let last = self.keys.len();
+        let root_missing = missing.contains(&last);
+        let store =
+            if root_missing { prepared.store_for_root().await? } else { prepared.packages.store.clone() };
+        // What the last layer links to is listed while it arrives, where it is not on disk and on its way anyway.
+        let mut unlisted = BTreeSet::new();
+        if root_missing && prepared.root.get().is_none() {
+            let arriving = |path: &&StorePath| {
+                store.on_disk(path).is_none() && missing.iter().any(|number| self.holds(*number, path))
+            };
+            unlisted.extend(prepared.packages.contents.iter().filter(arriving).cloned());
+        }
+        if root_missing && unlisted.is_empty() {
+            let root = self.root(&store, Listings::new()).await?;
+            workshop.start(last, Work::Root(root), sessions.remove(&last));
+        }
+        for number in self.largest_first(&missing) {
+            let Some(Material::Paths(paths)) = self.materials.get(number - 1) else { continue };
+            let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
+            let work = Work::Paths { store: store.clone(), paths: paths.to_vec(), listed };
+            workshop.start(number, work, sessions.remove(&number));
+        }
+        let mut listings = Listings::new();
+        let mut patience = tokio::time::interval(QUIET);
+        patience.reset();
+        loop {
+            let made = tokio::select! {
+                made = workshop.next() => made?,
+                _ = patience.tick() => {
+                    (self.on_event)(Event::UnderWay { done: self.done.len(), layers: self.keys.len() });
+                    continue;
+                }
+            };
+            let Some(mut made) = made else { return Ok(()) };
+            patience.reset();
+            listings.append(&mut made.listings);
+            self.finish(made).await?;
+            // The last of `contents` has arrived, so the last layer can be made.
+            if !unlisted.is_empty() && unlisted.iter().all(|path| listings.contains_key(path)) {
+                unlisted.clear();
+                let root = self.root(&store, std::mem::take(&mut listings)).await?;
+                workshop.start(last, Work::Root(root), sessions.remove(&last));
+            }
+        }
+    }
+
+    /// The tree of the last layer, put together when it is first needed.
+    async fn root(&self, store: &StorePaths, mut listings: Listings) -> Result<Arc<RootTree>, BuildError> {
+        let prepared = self.prepared;
+        if let Some(root) = prepared.root.get() {
+            return Ok(Arc::clone(root));
+        }
+        let unread = |path: &&StorePath| !listings.contains_key(path);
+        let unread: Vec<StorePath> = prepared.packages.contents.iter().filter(unread).cloned().collect();
+        let from = store.clone();
+        listings.append(&mut blocking(move || listing::read(&from, &unread)).await??);
+        let quota = Quota::new(self.on_event);
+        let (build, packages) = (prepared.build, &prepared.packages);
+        let root = root::assemble(build, packages, store, &prepared.copies, &listings, &quota).await?;
+        Ok(Arc::clone(prepared.root.get_or_init(|| Arc::new(root))))
+    }
+
+    /// Takes note of a layer that has arrived.
+    async fn finish(&mut self, made: Made) -> Result<(), BuildError> {
+        let Made { number, stored, digests: layer, .. } = made;
+        let record = Record { key: self.keys[number - 1], layer };
+        if self.reuse.verify {
+            self.compare(&record)?;
+        }
+        if let Some(store) = self.reuse.store.clone() {
+            // A host whose disk is full still pushes.
+            if let Err(error) = blocking(move || store.put(&record)).await? {
+                (self.on_event)(Event::Said(format!("a layer record cannot be kept: {error}")));
+            }
+        }
+        let fate = if stored.reused { Fate::There } else { Fate::New };
+        self.done.insert(number, Done { record, fate, sent: stored.sent });
+        (self.on_event)(Event::Layer(self.report(number)));
+        Ok(())
+    }
+
+    /// Fails if somebody's record says something else of the layer.
+    fn compare(&self, made: &Record) -> Result<(), BuildError> {
+        match self.known.get(&made.key) {
+            Some(known) if known.record.layer != made.layer => Err(BuildError::Unlike {
+                key: made.key,
+                recorded: known.record.layer.digest,
+                made: made.layer.digest,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets that layers are done whose blobs are no longer there.
+    async fn forget_lost(&mut self) -> Result<(), BuildError> {
+        let mut lost = Vec::new();
+        for (number, Done { record: Record { layer, .. }, .. }) in &self.done {
+            if !self.destination.has_blob(&layer.digest, layer.size).await? {
+                lost.push(*number);
+            }
+        }
+        lost.iter().for_each(|number| drop(self.done.remove(number)));
+        (self.on_event)(Event::Lost { layers: lost.len() });
+        Ok(())
+    }
+
+    fn image(&self) -> Image {
+        let prepared = self.prepared;
+        let records: Vec<Record> = self.done.values().map(|done| done.record).collect();
+        let mut annotations = prepared.annotations.clone();
+        if let Destination::Registry { repository, .. } = self.destination {
+            annotations.extend(self.reuse.trust.seal(repository, &records));
+        }
+        Image::assemble(ImageSource {
+            platform: prepared.platform.clone(),
+            created: prepared.created.to_string(),
+            config: prepared.config.clone(),
+            layers: records.iter().zip(&self.materials).map(|(record, it)| image_layer(record, it)).collect(),
+            annotations,
+        })
+    }
+
+    /// Those of the store layers `missing`, those first that will take longest.
+    fn largest_first(&self, missing: &BTreeSet<usize>) -> Vec<usize> {
+        let closure = &self.prepared.packages.closure;
+        let size = |path| closure.get(path).map_or(0, |info| info.nar_size);
+        let size_of = |number: &usize| match self.materials.get(number - 1) {
+            Some(Material::Paths(paths)) => paths.iter().map(size).sum::<u64>(),
+            Some(Material::Root) | None => 0,
+        };
+        let mut order: Vec<usize> = missing.iter().copied().collect();
+        order.sort_by_key(|number| Reverse(size_of(number)));
+        order
+    }
+
+    fn holds(&self, number: usize, path: &StorePath) -> bool {
+        matches!(self.materials.get(number - 1), Some(Material::Paths(paths)) if paths.contains(path))
+    }
+
+    fn reports(&self) -> Vec<LayerReport> {
+        self.done.keys().map(|number| self.report(*number)).collect()
+    }
+
+    fn report(&self, number: usize) -> LayerReport {
+        let Done { record: Record { layer, .. }, fate, sent } = &self.done[&number];
         LayerReport {
-            number: self.number,
-            contents: materials.get(self.number - 1).map(Material::summary).unwrap_or_default(),
-            size: self.stored.size,
-            tar_size: self.digests.uncompressed_size,
-            reused: self.stored.reused,
+            number,
+            contents: self.materials[number - 1].summary(),
+            size: layer.size,
+            tar_size: layer.uncompressed_size,
+            fate: *fate,
+            sent: *sent,
+        }
+    }
+}
+
+impl Prepared<'_> {
+    fn key(&self, material: &Material<'_>) -> LayerKey {
+        let compression = format!("{:?}", self.level);
+        match material {
+            Material::Root => LayerKey::of_root(&compression, &self.description),
+            Material::Paths(paths) => {
+                let infos = paths.iter().filter_map(|path| self.packages.closure.get(path));
+                LayerKey::of_store_paths(&compression, infos.map(|info| (&info.path, info.nar_hash)))
+            }
         }
     }
 
-    fn image_layer(&self, material: &Material<'_>) -> ImageLayer {
-        ImageLayer {
-            diff_id: self.digests.diff_id,
-            descriptor: Descriptor {
-                media_type: media_type::LAYER_GZIP.to_owned(),
-                digest: self.stored.digest,
-                size: self.stored.size,
-                annotations: Default::default(),
-            },
-            comment: Some(material.comment()),
-            created_by: Some("nixlayer".to_owned()),
-        }
+    async fn stable_plan(&self, _previous: Vec<Vec<StorePath>>) -> Result<LayerPlan, BuildError> {
+        Ok(self.plan.clone())
     }
+
+    /// Where store paths come from when the last layer is made: commands need them on disk.
+    async fn store_for_root(&self) -> Result<StorePaths, BuildError> {
+        if self.build.spec.has_commands() && self.root.get().is_none() {
+            return self.packages.store_for_commands(self.build).await;
+        }
+        Ok(self.packages.store.clone())
+    }
+}
+
+fn image_layer(record: &Record, material: &Material<'_>) -> ImageLayer {
+    let LayerDigests { diff_id, digest, size, .. } = record.layer;
+    let media_type = media_type::LAYER_GZIP.to_owned();
+    let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
+    annotate(&mut descriptor, record);
+    let (comment, created_by) = (Some(material.comment()), Some("nixlayer".to_owned()));
+    ImageLayer { diff_id, descriptor, comment, created_by }
 }
 
 impl Material<'_> {
@@ -205,10 +349,7 @@ impl Material<'_> {
     fn comment(&self) -> String {
         match self {
             Self::Root => "customisation layer".to_owned(),
-            Self::Paths(paths) => {
-                let paths: Vec<String> = paths.iter().map(|path| format!("'{path}'")).collect();
-                format!("store paths: [{}]", paths.join(", "))
-            }
+            Self::Paths(paths) => history::comment(paths),
         }
     }
 }

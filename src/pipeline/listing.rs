@@ -46,11 +46,10 @@ impl Listing {
     }
 }
 
-/// The listings of those of `paths` that are on disk.
-pub(super) fn on_disk(store: &StorePaths, paths: &[StorePath]) -> Result<Listings, ReadError> {
-    let paths: Vec<StorePath> = paths.iter().filter(|path| store.on_disk(path).is_some()).cloned().collect();
+/// The listings of `paths`, each read from its start to its end.
+pub(super) fn read(store: &StorePaths, paths: &[StorePath]) -> Result<Listings, ReadError> {
     let mut listings = Listings::new();
-    for tree in store.upcoming(&paths) {
+    for tree in store.upcoming(paths) {
         let path = tree.path();
         let mut listing = Listing::default();
         tree.read(|entry| -> io::Result<()> {

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use super::event::Quota;
 use super::packages::Packages;
-use super::scratch_store::{self, FillError};
-use super::{Build, BuildError, blocking, files};
+use super::{Build, BuildError, files};
 use crate::folder::{Folder, FolderError};
 use crate::lock::{Lock, LockError, Outdated, Resolved};
 use crate::nix::{Closure, NarHash, PathInfo, StorePath, System};
-use crate::sandbox::Sandbox;
 use crate::source::StorePaths;
 use crate::spec::{Content, Flake, ImageSpec, Nixpkgs};
 
@@ -91,26 +89,13 @@ pub(super) async fn find(build: &Build<'_>, lock: &Lock, quota: &Quota<'_>) -> R
     if !missing.is_empty() {
         let size: u64 = missing.iter().filter_map(|path| Some(all.get(path)?.nar_size)).sum();
         quota.say(&format!(
-            "{} of {} store paths come from binary caches, {} unpacked",
+            "{} of {} store paths are in binary caches, {} unpacked",
             missing.len(),
             all.len(),
             super::Size(size)
         ));
     }
-    let caches = Some(Arc::clone(build.caches));
-    let mut store = StorePaths::new(all, on_disk.clone(), caches.clone());
-    if spec.has_commands() && !missing.is_empty() {
-        check_sandbox(build).await?;
-        let folder = build.scratch.join(scratch_store::FOLDER);
-        let (place, from) = (folder.clone(), store.clone());
-        let filled = blocking(move || scratch_store::fill(&place, &from, &missing)).await?;
-        let mut on_disk = on_disk;
-        on_disk.extend(filled.map_err(|error| match error {
-            FillError::Read(error) => BuildError::Read(error),
-            FillError::Write(source) => BuildError::Scratch { folder, source },
-        })?);
-        store = StorePaths::new(all, on_disk, caches);
-    }
+    let store = StorePaths::new(all, on_disk, Some(Arc::clone(build.caches)));
     let Resolved { paths, image, tools } = resolved;
     Ok(Packages::new(&spec.demands(), &paths, image, tools, store))
 }
@@ -133,13 +118,5 @@ async fn on_host(build: &Build<'_>, all: &Closure, quota: &Quota<'_>) -> BTreeMa
             quota.say(&format!("the store of this host is not used: {error}"));
             BTreeMap::new()
         }
-    }
-}
-
-/// Checks, before anything is fetched for them, that commands can be shown a store that is not the host's.
-async fn check_sandbox(build: &Build<'_>) -> Result<(), BuildError> {
-    match build.sandbox {
-        Some(sandbox @ Sandbox::Bubblewrap(_)) => sandbox.try_out().await.map_err(BuildError::NoNamespaces),
-        Some(Sandbox::None) | None => Err(BuildError::NoSandbox),
     }
 }

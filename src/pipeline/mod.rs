@@ -1,19 +1,26 @@
 //! From an image spec to a published image: the one place where the parts meet.
 //!
-//! [`Build::prepare`] does what needs no destination: Nix realises the packages, the closure is read
-//! and grouped into layers, the tree of the last layer is put together. [`Prepared::publish`] makes
-//! the layers while it sends them, then the configuration, the manifest and the tags. Both tell what
-//! happens through [`Event`]s; nothing here prints.
+//! [`Build::prepare`] does what needs no destination: Nix or a lock says which store paths there are, and the
+//! closure is grouped into layers. [`Prepared::publish`] finds the layers that are there already, makes the
+//! others while it sends them, then the configuration, the manifest and the tags. Both tell what happens
+//! through [`Event`]s; nothing here prints.
 
 mod commands;
+mod copies;
+mod description;
 mod error;
 mod event;
 mod files;
+mod history;
 mod layers;
 mod listing;
 mod locked;
 mod locking;
 mod packages;
+mod record_store;
+mod references;
+mod report;
+mod reuse;
 mod root;
 mod scratch_store;
 mod workshop;
@@ -27,19 +34,22 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use self::commands::CommandsFailed;
+use self::copies::Copies;
 pub use self::error::BuildError;
 use self::event::Quota;
 pub use self::event::{Event, Size};
 pub use self::files::CopyError;
-pub use self::layers::{LayerReport, Published};
 pub use self::locked::{LockFileError, OutdatedLock, read_lock, resolve};
 pub use self::locking::{Locking, Update};
 use self::packages::Packages;
+pub use self::record_store::RecordStore;
+pub use self::references::{reuse_from, tags};
+pub use self::report::{Fate, LayerReport, Published, Sum, Totals};
+pub use self::reuse::Reuse;
 use crate::folder::Folder;
 use crate::layer::{LayerBudget, LayerPlan, Level, RootTree};
 use crate::lock::Lock;
 use crate::nix::System;
-use crate::oci::reference::ReferenceError;
 use crate::oci::{Platform, Tag};
 use crate::publish::Destination;
 use crate::sandbox::Sandbox;
@@ -82,7 +92,10 @@ pub struct Prepared<'a> {
     build: &'a Build<'a>,
     packages: Packages,
     plan: LayerPlan,
-    /// The tree of the last layer. If some of `contents` are still to be downloaded, their layers come first.
+    copies: Copies,
+    /// Everything that can change the last layer.
+    description: Vec<u8>,
+    /// The tree of the last layer, once somebody has needed it.
     root: OnceLock<Arc<RootTree>>,
     level: Level,
     platform: Platform,
@@ -103,23 +116,17 @@ pub struct Effort {
 }
 
 impl Build<'_> {
-    /// Finds everything that the image needs, and has it built or fetched where it must be on disk.
+    /// Finds everything that the image needs; without a lock, Nix builds or fetches it.
     pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Prepared<'_>, BuildError> {
         // Before Nix, which may take long.
         check_variables(self.spec, self.variable).map_err(BuildError::Spec)?;
-        root::check_copies(self)?;
+        let copies = Copies::find(self).await?;
         let quota = Quota::new(on_event);
         let packages = match self.lock {
             Some(lock) => locked::find(self, lock, &quota).await?,
             None => Packages::realise(self, &quota).await?,
         };
-        let root = OnceLock::new();
-        if packages.contents.iter().all(|path| packages.store.on_disk(path).is_some()) {
-            let (store, contents) = (packages.store.clone(), packages.contents.clone());
-            let listings = blocking(move || listing::on_disk(&store, &contents)).await??;
-            let _ = root.set(Arc::new(root::assemble(self, &packages, &listings, &quota).await?));
-        }
-        let budget = LayerBudget::new(usize::from(self.spec.max_layers)).unwrap_or_default();
+        let budget = LayerBudget::new(usize::from(self.spec.layers.max)).unwrap_or_default();
         let closure = packages.closure.clone();
         let plan = blocking(move || LayerPlan::auto(&closure, budget)).await?;
         on_event(Event::Realised {
@@ -128,11 +135,14 @@ impl Build<'_> {
             layers: plan.layers().len() + 1,
         });
         let config = self.config(&packages)?;
+        let description = description::describe(self, &packages, &copies)?;
         Ok(Prepared {
             build: self,
             packages,
             plan,
-            root,
+            copies,
+            description,
+            root: OnceLock::new(),
             level: Level::new(self.spec.compression.level()).unwrap_or(Level::DEFAULT),
             platform: platform(self.spec.system.unwrap_or(System::HOST)),
             config,
@@ -164,15 +174,16 @@ impl Build<'_> {
 }
 
 impl Prepared<'_> {
-    /// Makes the layers while sending them, then lets `tags` name the image.
+    /// Makes the layers that are not there while sending them, then lets `tags` name the image.
     pub async fn publish(
         &self,
         destination: &Destination,
         tags: &[Tag],
         effort: Effort,
+        reuse: &Reuse,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Published, BuildError> {
-        layers::publish(self, destination, tags, effort, on_event).await
+        layers::publish(self, destination, tags, effort, reuse, on_event).await
     }
 }
 
@@ -223,32 +234,4 @@ fn platform(system: System) -> Platform {
         other => (other, None),
     };
     Platform { architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
-}
-
-/// The tags that a spec gives its image. A tag whose variable is not set, such as `$CI_COMMIT_TAG` on
-/// a branch, is left out and told to `left_out`; a spec without tags means `latest`.
-pub fn tags(
-    spec: &ImageSpec,
-    variable: &dyn Fn(&str) -> Option<String>,
-    left_out: &dyn Fn(&str),
-) -> Result<Vec<Tag>, yaml::Error> {
-    let tags_key = KeyPath::root().key("tags");
-    let mut tags: Vec<Tag> = Vec::new();
-    for (index, text) in spec.tags.iter().enumerate() {
-        match text.expand(variable) {
-            Ok(expanded) => tags.push(expanded.parse().map_err(|error: ReferenceError| {
-                let fix = "name a variable whose value is a tag, such as `$CI_COMMIT_REF_SLUG`";
-                spec.error_at(&tags_key.index(index), error.to_string(), fix)
-            })?),
-            Err(unset) => left_out(&format!("tag {} of {} is left out: {unset}", index + 1, spec.tags.len())),
-        }
-    }
-    if tags.is_empty() && !spec.tags.is_empty() {
-        let fix = "add a tag whose variable every job has, such as `$CI_COMMIT_SHORT_SHA`";
-        return Err(spec.error_at(&tags_key, "no tag is left", fix));
-    }
-    if tags.is_empty() {
-        tags.extend("latest".parse());
-    }
-    Ok(tags)
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::event::Quota;
-use super::{Build, BuildError};
+use super::scratch_store::{self, FillError};
+use super::{Build, BuildError, blocking};
 use crate::folder::Folder;
 use crate::nix::{Closure, StorePath, System};
+use crate::sandbox::Sandbox;
 use crate::source::StorePaths;
 use crate::source::nix::{NixError, Scope};
 use crate::spec::{AttrPath, Content, Demand, Flake, ImageSpec, Nixpkgs, ProjectPath, Purpose};
@@ -72,6 +74,32 @@ impl Packages {
             tools,
             store,
         }
+    }
+
+    /// The store paths that `extraCommands` see, all of them on disk: what the host lacks is fetched.
+    pub(super) async fn store_for_commands(&self, build: &Build<'_>) -> Result<StorePaths, BuildError> {
+        let on_disk = |path: &StorePath| Some((path.clone(), self.store.on_disk(path)?.clone()));
+        let mut found: BTreeMap<_, _> = self.tools.paths().filter_map(on_disk).collect();
+        let missing: Vec<StorePath> =
+            self.tools.paths().filter(|path| !found.contains_key(*path)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(self.store.clone());
+        }
+        // Before anything is fetched: commands must be shown a store that is not the host's.
+        match build.sandbox {
+            Some(sandbox @ Sandbox::Bubblewrap(_)) => {
+                sandbox.try_out().await.map_err(BuildError::NoNamespaces)?;
+            }
+            Some(Sandbox::None) | None => return Err(BuildError::NoSandbox),
+        }
+        let folder = build.scratch.join(scratch_store::FOLDER);
+        let (place, from) = (folder.clone(), self.store.clone());
+        let filled = blocking(move || scratch_store::fill(&place, &from, &missing)).await?;
+        found.extend(filled.map_err(|error| match error {
+            FillError::Read(error) => BuildError::Read(error),
+            FillError::Write(source) => BuildError::Scratch { folder, source },
+        })?);
+        Ok(StorePaths::new(&self.tools, found, None))
     }
 
     /// Where `${pkgs.NAME}` lies.

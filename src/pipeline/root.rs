@@ -3,6 +3,7 @@
 //! In this order, each on top of what was there: the merged trees of `contents`, `extraCommands`,
 //! `paths`, `accounts`, `presets`. Presets only fill in what is still missing.
 
+use super::copies::{Copied, Copies};
 use super::event::Quota;
 use super::listing::Listings;
 use super::packages::Packages;
@@ -10,8 +11,9 @@ use super::{Build, BuildError, blocking, commands, files};
 use crate::folder;
 use crate::layer::{Contents, RootKind, RootNode, RootTree, TreeError};
 use crate::nix::StorePath;
+use crate::source::StorePaths;
 use crate::spec::{
-    Accounts, BASH, CACERT, COREUTILS, ImagePath, Mode, PathAction, PathEntry, Preset, ProjectPath,
+    Accounts, BASH, CACERT, COREUTILS, Group, ImagePath, Mode, PathAction, PathEntry, Preset, User,
 };
 use crate::yaml::KeyPath;
 
@@ -19,16 +21,18 @@ use crate::yaml::KeyPath;
 pub(super) async fn assemble(
     build: &Build<'_>,
     packages: &Packages,
+    store: &StorePaths,
+    copies: &Copies,
     listings: &Listings,
     quota: &Quota<'_>,
 ) -> Result<RootTree, BuildError> {
     let mut tree = merged(build, &packages.contents, listings)?;
     if build.spec.has_commands() {
-        tree = after_commands(build, packages, tree, quota).await?;
+        tree = after_commands(build, packages, store, tree, quota).await?;
     }
     for (index, entry) in build.spec.paths.iter().enumerate() {
         let key = KeyPath::root().key("paths").index(index);
-        apply(build, &mut tree, entry, &key)?;
+        apply(build, &mut tree, entry, copies.of(index), &key)?;
     }
     let spec_error = |key: &str, error: TreeError| {
         let fix = "leave it out, or what the packages and commands put there";
@@ -57,22 +61,24 @@ fn merged(build: &Build<'_>, contents: &[StorePath], listings: &Listings) -> Res
     Ok(tree)
 }
 
+/// The text of `extraCommands`.
+pub(super) fn script(build: &Build<'_>, packages: &Packages) -> Result<String, BuildError> {
+    build.spec.extra_commands.render(|package| packages.store_path(package)).map_err(|error| {
+        let key = KeyPath::root().key("extraCommands");
+        let fix = "name a package of the package set";
+        BuildError::Spec(build.spec.error_at(&key, error.to_string(), fix))
+    })
+}
+
 async fn after_commands(
     build: &Build<'_>,
     packages: &Packages,
+    store: &StorePaths,
     tree: RootTree,
     quota: &Quota<'_>,
 ) -> Result<RootTree, BuildError> {
     let failed = |source| BuildError::Scratch { folder: build.scratch.to_owned(), source };
-    let script =
-        build.spec.extra_commands.render(|package| packages.store_path(package)).map_err(|error| {
-            let key = KeyPath::root().key("extraCommands");
-            BuildError::Spec(build.spec.error_at(
-                &key,
-                error.to_string(),
-                "name a package of the package set",
-            ))
-        })?;
+    let script = script(build, packages)?;
     let folder = build.scratch.join("commands");
     let made = folder.clone();
     let written = blocking(move || {
@@ -81,32 +87,17 @@ async fn after_commands(
         files::write(&tree, &made.join(commands::TREE))
     });
     written.await?.map_err(failed)?;
-    commands::run(build, packages, &script, &folder, quota).await?;
+    commands::run(build, packages, store, &script, &folder, quota).await?;
     blocking(move || files::read(&folder.join(commands::TREE))).await?.map_err(BuildError::Left)
 }
 
-/// Checks that the project has what the spec copies.
-pub(super) fn check_copies(build: &Build<'_>) -> Result<(), BuildError> {
-    for (index, entry) in build.spec.paths.iter().enumerate() {
-        if let PathAction::Copy { source } = &entry.action {
-            copy(build, source, &KeyPath::root().key("paths").index(index))?;
-        }
-    }
-    Ok(())
-}
-
-fn copy(
+fn apply(
     build: &Build<'_>,
-    source: &ProjectPath,
+    tree: &mut RootTree,
+    entry: &PathEntry,
+    copied: &[Copied],
     key: &KeyPath,
-) -> Result<Vec<(Vec<u8>, RootNode)>, BuildError> {
-    files::copy(build.project, source).map_err(|error| {
-        let fix = "name a file or folder of the project that is there when the image is built";
-        BuildError::Spec(build.spec.error_at(&key.key("source"), error.to_string(), fix))
-    })
-}
-
-fn apply(build: &Build<'_>, tree: &mut RootTree, entry: &PathEntry, key: &KeyPath) -> Result<(), BuildError> {
+) -> Result<(), BuildError> {
     let path = in_tree(&entry.path);
     let owned = |node: RootNode| RootNode {
         uid: entry.uid.unwrap_or_default(),
@@ -121,9 +112,9 @@ fn apply(build: &Build<'_>, tree: &mut RootTree, entry: &PathEntry, key: &KeyPat
         PathAction::Permissions { mode, recursive } => {
             change(tree, path, *recursive, mode.as_ref().map(mode_of), entry)
         }
-        PathAction::Copy { source } => copy(build, source, key)?
-            .into_iter()
-            .try_for_each(|(below, node)| tree.insert(&files::join(path, &below), owned(node))),
+        PathAction::Copy { .. } => copied
+            .iter()
+            .try_for_each(|file| tree.insert(&files::join(path, &file.below), owned(file.node.clone()))),
     };
     applied.map_err(|error| {
         BuildError::Spec(build.spec.error_at(&key.key("path"), error.to_string(), "name another path"))
@@ -166,27 +157,39 @@ const PASSWD: &str = "root:x:0:0:root user:/root:/bin/sh\nnobody:x:65534:65534:n
 const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
 
 fn add_accounts(tree: &mut RootTree, accounts: &Accounts) -> Result<(), TreeError> {
-    let users: String = accounts
-        .users
-        .iter()
-        .map(|user| {
-            format!("{}:x:{}:{}:{}:{}:{}\n", user.name, user.uid, user.gid, user.gecos, user.home, user.shell)
-        })
-        .collect();
-    let groups: String = accounts
-        .groups
-        .iter()
-        .map(|group| format!("{}:x:{}:{}\n", group.name, group.gid, group.members.join(",")))
-        .collect();
-    tree.insert(b"etc/passwd", text_file(0o644, &format!("{PASSWD}{users}")))?;
-    tree.insert(b"etc/group", text_file(0o644, &format!("{GROUP}{groups}")))
+    tree.insert(b"etc/passwd", text_file(0o644, &passwd(accounts)))?;
+    tree.insert(b"etc/group", text_file(0o644, &group(accounts)))
+}
+
+/// `/etc/passwd` (passwd(5)).
+pub(super) fn passwd(accounts: &Accounts) -> String {
+    let user = |user: &User| {
+        format!("{}:x:{}:{}:{}:{}:{}\n", user.name, user.uid, user.gid, user.gecos, user.home, user.shell)
+    };
+    PASSWD.to_owned() + &accounts.users.iter().map(user).collect::<String>()
+}
+
+/// `/etc/group` (group(5)).
+pub(super) fn group(accounts: &Accounts) -> String {
+    let group = |group: &Group| format!("{}:x:{}:{}\n", group.name, group.gid, group.members.join(","));
+    GROUP.to_owned() + &accounts.groups.iter().map(group).collect::<String>()
 }
 
 fn add_preset(tree: &mut RootTree, preset: Preset, packages: &Packages) -> Result<(), TreeError> {
+    for (path, node) in preset_nodes(preset, packages) {
+        if tree.get(path.as_bytes()).is_none() {
+            tree.insert(path.as_bytes(), node)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a preset puts where nothing is yet.
+pub(super) fn preset_nodes(preset: Preset, packages: &Packages) -> Vec<(&'static str, RootNode)> {
     let in_package = |package: &str, file: &str| {
         packages.named(package).map_or_else(Vec::new, |path| format!("{path}/{file}").into_bytes())
     };
-    let nodes: Vec<(&str, RootNode)> = match preset {
+    match preset {
         Preset::Tmp => vec![("tmp", RootNode::directory(0o1777)), ("var/tmp", RootNode::directory(0o1777))],
         Preset::UsrBinEnv => vec![("usr/bin/env", RootNode::symlink(in_package(COREUTILS, "bin/env")))],
         Preset::BinSh => vec![("bin/sh", RootNode::symlink(in_package(BASH, "bin/bash")))],
@@ -204,11 +207,5 @@ fn add_preset(tree: &mut RootTree, preset: Preset, packages: &Packages) -> Resul
             ("etc/nsswitch.conf", text_file(0o644, "hosts: files dns\n")),
             ("var/empty", RootNode::directory(0o555)),
         ],
-    };
-    for (path, node) in nodes {
-        if tree.get(path.as_bytes()).is_none() {
-            tree.insert(path.as_bytes(), node)?;
-        }
     }
-    Ok(())
 }

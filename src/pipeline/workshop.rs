@@ -14,7 +14,7 @@ use super::listing::{Listing, Listings};
 use super::{BuildError, Effort};
 use crate::layer::{LayerDigests, LayerWriter, Level, RootTree, StoreLayer, Workers};
 use crate::nix::StorePath;
-use crate::publish::{Blob, BlobWriter, Destination, PublishError, Stored};
+use crate::publish::{Blob, BlobWriter, Destination, OpenUpload, PublishError, Stored};
 use crate::source::StorePaths;
 
 /// How many layers are under way at a time, small ones being no more than requests that wait for answers.
@@ -69,8 +69,9 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    /// Starts to make the layer of this number as soon as there is room.
-    pub(super) fn start(&mut self, number: usize, work: Work) {
+    /// Starts to make the layer of this number as soon as there is room, and sends it into the session that is
+    /// open for it, if one is.
+    pub(super) fn start(&mut self, number: usize, work: Work, open: Option<OpenUpload>) {
         let (workers, slots, places) =
             (self.workers.clone(), Arc::clone(&self.slots), Arc::clone(&self.places));
         let (destination, level, chunk) = (self.destination.clone(), self.level, self.effort.chunk);
@@ -79,9 +80,9 @@ impl<'a> Workshop<'a> {
             let slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
             let slot = Arc::new(Mutex::new(Some(slot)));
             let work = Arc::new(work);
-            let mut first_error = None;
+            let (mut open, mut first_error) = (open, None);
             let (stored, (digests, listings)) = loop {
-                match send(&destination, &work, level, &workers, chunk, &slot).await {
+                match send(&destination, open.take(), &work, level, &workers, chunk, &slot).await {
                     Ok(sent) => break sent,
                     // The bytes of one cache were wrong, and another one may have the right ones.
                     Err(error) if error.is_of_wrong_bytes() && first_error.is_none() => {
@@ -106,6 +107,7 @@ impl<'a> Workshop<'a> {
 /// Makes one layer on a thread of its own and sends it from here.
 async fn send(
     destination: &Destination,
+    open: Option<OpenUpload>,
     work: &Arc<Work>,
     level: Level,
     workers: &Workers,
@@ -131,7 +133,7 @@ async fn send(
         }
         blob
     };
-    let stored = destination.put_blob(&make).await;
+    let stored = destination.put_blob_into(open, &make).await;
     let producer = producer.into_inner().ok().flatten().ok_or(BuildError::Thread)?;
     let produced = producer.await.map_err(|_| BuildError::Thread)?;
     match (stored, produced) {

@@ -79,14 +79,10 @@ impl Trust {
 fn message(repository: &Repository, records: &[Record]) -> String {
     let mut message = format!("nixlayer layer records 1\n{repository}\n");
     // Two layers of the same key would be the same layer.
-    let sorted: BTreeMap<_, _> = records.iter().map(|record| (record.key, record.layer)).collect();
-    for (key, layer) in sorted {
+    let sorted: BTreeMap<_, _> = records.iter().map(|record| (record.key, record)).collect();
+    for record in sorted.values() {
         // A string takes every text.
-        let _ = writeln!(
-            message,
-            "{key} {} {} {} {}",
-            layer.diff_id, layer.digest, layer.size, layer.uncompressed_size
-        );
+        let _ = writeln!(message, "{record}");
     }
     message
 }

@@ -119,6 +119,12 @@ const NIXOS_SETTINGS: &str = "/etc/static";
 /// kernel starts outside of every sandbox.
 const KERNEL_SETTINGS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+/// Whether programs of a job can read what is at `path`, which has no links on its way.
+pub fn is_shown(path: &Path) -> bool {
+    let settings = HOST_SETTINGS.iter().map(|setting| Path::new("/etc").join(setting));
+    HOST_FOLDERS.iter().map(PathBuf::from).chain(settings).any(|shown| path.starts_with(shown))
+}
+
 impl Sandbox {
     /// The sandbox of the bubblewrap that `path`, a list of folders as in `PATH`, leads to.
     pub fn bubblewrap_in(path: &str) -> Option<Self> {

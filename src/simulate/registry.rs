@@ -91,8 +91,8 @@ struct State {
     tokens: Tokens,
     store: Store,
     log: Vec<Logged>,
-    /// Whether blobs were lost already.
-    lost_blobs: bool,
+    /// How many manifests came, taken or not.
+    manifests: usize,
 }
 
 impl Default for RegistrySettings {
@@ -121,9 +121,10 @@ impl RegistrySettings {
         self
     }
 
-    /// Loses all blobs of a repository when the first manifest comes, as to a cleanup at the wrong moment.
-    pub fn loses_blobs_once(mut self) -> Self {
-        self.rules.loses_blobs = true;
+    /// Loses all blobs of a repository when its manifest of this number comes, counted from 1, as to a cleanup at
+    /// the wrong moment.
+    pub fn loses_blobs_at_manifest(mut self, number: usize) -> Self {
+        self.rules.loses_blobs_at = Some(number);
         self
     }
 
@@ -239,7 +240,7 @@ impl Drop for Registry {
 impl Shared {
     fn new(settings: RegistrySettings, origin: String) -> Self {
         let state =
-            State { tokens: Tokens::default(), store: Store::default(), log: Vec::new(), lost_blobs: false };
+            State { tokens: Tokens::default(), store: Store::default(), log: Vec::new(), manifests: 0 };
         Self { settings, origin, state: Mutex::new(state) }
     }
 

@@ -27,6 +27,7 @@ mod config;
 mod contents;
 mod demands;
 mod destination;
+mod layers;
 mod nixpkgs;
 mod paths;
 mod project_path;
@@ -42,6 +43,7 @@ pub use choices::{Compression, Created, Preset};
 pub use config::{Config, MissingValue, RenderError};
 pub use contents::{Content, ContentError, Flake};
 pub use demands::{BASH, CACERT, COREUTILS, Demand, Purpose};
+pub use layers::{Layers, Strategy};
 pub use nixpkgs::{GitHubCommit, Nixpkgs, NixpkgsError};
 pub use paths::{ImagePath, ImagePathError, Mode, PathAction, PathEntry};
 pub use project_path::{ProjectPath, ProjectPathError};
@@ -50,9 +52,6 @@ pub use variables::{UnsetVariable, VariableText, VariableTextError};
 
 use crate::nix::System;
 use crate::yaml::{Document, Error, Fields, KeyPath, SIZE_LIMIT, Value};
-
-/// Layers that an image has at most if the spec does not say; `dockerTools` has the same default.
-const DEFAULT_MAX_LAYERS: u8 = 100;
 
 const PACKAGE_FIX: &str = "write `${pkgs.NAME}` with the name of a package";
 const SYSTEM_FIX: &str = "write a system as Nix does, such as `x86_64-linux` or `aarch64-linux`";
@@ -90,8 +89,8 @@ pub struct ImageSpec {
     pub tags: Vec<VariableText>,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, VariableText>,
-    /// Layers that the image may have, from 2 to 127.
-    pub max_layers: u8,
+    /// How layers are made up.
+    pub layers: Layers,
     /// How layers are compressed.
     pub compression: Compression,
     document: Document,
@@ -157,7 +156,7 @@ impl ImageSpec {
             repository: fields.get("repository").map(destination::repository).transpose()?,
             tags: optional(&fields, "tags", destination::tags)?,
             annotations: optional(&fields, "annotations", destination::annotations)?,
-            max_layers: fields.get("layers").map_or(Ok(DEFAULT_MAX_LAYERS), max_layers)?,
+            layers: optional(&fields, "layers", Layers::read)?,
             compression: optional(&fields, "compression", Compression::read)?,
             document,
         })
@@ -213,12 +212,6 @@ fn contents(value: &Value<'_>) -> Result<Vec<Content>, Error> {
     }
     let fix = "write a package such as `jq` or `python3Packages.requests`, a store path, or a flake output such as `.#app`";
     items.iter().map(|item| item.parse(fix)).collect()
-}
-
-fn max_layers(value: &Value<'_>) -> Result<u8, Error> {
-    let fields = value.fields(&["max"])?;
-    // More than 127 lower folders are more than overlay mounts take.
-    fields.require("max", "write `layers: { max: 100 }`")?.integer(2..=127)
 }
 
 #[cfg(test)]

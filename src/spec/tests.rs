@@ -61,7 +61,7 @@ fn the_example_means_what_it_says() {
     let packages: Vec<_> = spec.packages().iter().map(|(key, package)| format!("{key} {package}")).collect();
     assert_eq!(packages, ["extraCommands coreutils"]);
     assert_eq!(spec.tags[0].as_literal(), Some("latest"));
-    assert_eq!((spec.max_layers, spec.compression.level()), (100, 6));
+    assert_eq!((spec.layers.max, spec.compression.level()), (100, 6));
     assert!(!spec.config.has("User"));
 }
 
@@ -80,7 +80,7 @@ fn every_key_arrives() {
     assert_eq!(spec.accounts.as_ref().unwrap().users[0].uid, 1000);
     assert_eq!(spec.created, Created::At("2026-01-31T12:00:00Z".parse().unwrap()));
     assert_eq!(spec.tags[0].as_literal(), Some("1.10"));
-    assert_eq!((spec.max_layers, spec.compression.level()), (40, 9));
+    assert_eq!((spec.layers.max, spec.compression.level()), (40, 9));
     let packages: Vec<_> = spec.packages().iter().map(|(key, package)| format!("{key} {package}")).collect();
     assert_eq!(packages, ["extraCommands bash", "config.env.PAGER less"]);
     let rendered = spec.config.render(&|_| Some("P".to_owned()), &|_| Some("V".to_owned())).unwrap();

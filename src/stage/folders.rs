@@ -3,9 +3,7 @@
 //! They follow from the admin's configuration and the job's identity, so that each stage finds them
 //! without being told, and `cleanup` finds them when no other stage finished.
 
-use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::admin::AdminConfig;
@@ -74,8 +72,6 @@ impl JobFolders {
 
     /// Makes the folders, for the runner's user only. Those that are there stay as they are.
     pub(super) fn create(&self) -> io::Result<()> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
         for folder in [
             &self.builds(),
             &self.home(),
@@ -85,8 +81,7 @@ impl JobFolders {
             &self.fetched,
             &self.cache,
         ] {
-            builder.create(folder)?;
-            check_owner(folder)?;
+            folder::make_private(folder)?;
         }
         Ok(())
     }
@@ -105,19 +100,6 @@ impl JobFolders {
         let own = folder::remove(&self.own);
         own.and(folder::remove(&self.state))
     }
-}
-
-/// Refuses a folder that somebody else made where ours was to be, or that others can write to.
-fn check_owner(folder: &Path) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(folder)?;
-    let ours = metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
-    if ours && metadata.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "`{}` is not a folder that only the runner's user can write to",
-        folder.display()
-    )))
 }
 
 /// `text` with everything but letters, digits, dots and dashes replaced.

@@ -14,7 +14,7 @@ use crate::job::outputs::PushedImage;
 use crate::job::{ImageRequest, Job};
 use crate::lock::Lock;
 use crate::oci::{Repository, Tag};
-use crate::pipeline::{self, Build, BuildError, Event, LayerReport, Published, Size, read_lock};
+use crate::pipeline::{self, Build, BuildError, Event, Published, Totals, read_lock};
 use crate::publish::{Destination, Registry};
 use crate::sandbox::Sandbox;
 use crate::source::nix::Nix;
@@ -49,6 +49,7 @@ impl ImageJob<'_> {
             let spec = self.spec(&project)?;
             repository = Some(self.repository(&spec)?);
             self.tags(&spec, &|_| {})?;
+            self.reuse_from(&spec, &self.repository(&spec)?)?;
             pipeline::check_variables(&spec, &|name| self.job.lookup(name).map(str::to_owned))?;
             if let Some(lock) = self.lock(&project)? {
                 pipeline::resolve(&spec, &project, &lock)?;
@@ -96,6 +97,8 @@ impl ImageJob<'_> {
             created,
         };
         let watch = |event: Event| log.line(event.to_string());
+        let from = self.reuse_from(&spec, &repository)?;
+        let reuse = self.driver.reuse(from, self.request.verify_layers, &|line| log.line(line))?;
         let prepared = {
             let _section = log.section("nixlayer_packages", "Packages");
             build.prepare(&watch).await
@@ -109,9 +112,8 @@ impl ImageJob<'_> {
             Destination::Registry { registry: Arc::clone(&self.registry), repository: repository.clone() };
         let published = {
             let _section = log.section("nixlayer_layers", "Layers");
-            prepared
-                .publish(&destination, &tags, self.driver.effort(Some(repository.registry())), &watch)
-                .await?
+            let effort = self.driver.effort(Some(repository.registry()));
+            prepared.publish(&destination, &tags, effort, &reuse, &watch).await?
         };
         self.report(project, &repository, &tags, &published)?;
         summarise(log, &repository, &tags, &published);
@@ -188,6 +190,15 @@ impl ImageJob<'_> {
         Ok(pipeline::tags(spec, &variable, left_out)?)
     }
 
+    /// The images whose layers may serve again.
+    fn reuse_from(
+        &self,
+        spec: &ImageSpec,
+        repository: &Repository,
+    ) -> Result<Vec<(Repository, Tag)>, Failure> {
+        Ok(pipeline::reuse_from(spec, repository, &|name| self.lookup_repository(name))?)
+    }
+
     fn created(&self, spec: &ImageSpec) -> Timestamp {
         let commit = self.job.commit_timestamp.as_deref().and_then(|time| time.parse().ok());
         spec.created.resolve(self.driver.now, commit)
@@ -230,13 +241,7 @@ impl ImageJob<'_> {
 }
 
 fn summarise(log: &Log, repository: &Repository, tags: &[Tag], published: &Published) {
-    let total = |reused: bool| {
-        let layers: Vec<&LayerReport> =
-            published.layers.iter().filter(|layer| layer.reused == reused).collect();
-        (layers.len(), Size(layers.iter().map(|layer| layer.size).sum()))
-    };
-    let ((new, new_size), (reused, reused_size)) = (total(false), total(true));
-    log.line(format!("layers: {new} new ({new_size}), {reused} reused ({reused_size})"));
+    log.line(Totals::of(&published.layers).to_string());
     for tag in &published.unchanged {
         log.line(format!("`{tag}` named this image already"));
     }

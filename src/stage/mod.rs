@@ -18,6 +18,7 @@ mod folders;
 mod image;
 mod log;
 mod prepare;
+mod records;
 mod run;
 mod script;
 mod services;

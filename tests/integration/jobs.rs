@@ -252,7 +252,7 @@ fn what_the_author_can_mend_is_a_build_failure_with_a_fix() {
 #[test]
 fn what_a_registry_loses_while_the_push_is_under_way_is_sent_again() {
     let mut job = TestJob::example("hello");
-    job.start_registry_with(|settings| settings.loses_blobs_once());
+    job.start_registry_with(|settings| settings.loses_blobs_at_manifest(1));
 
     let outcome = job.run_cleanly();
 

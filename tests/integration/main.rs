@@ -31,6 +31,8 @@ mod real_parts;
 #[cfg(test)]
 mod registries;
 #[cfg(test)]
+mod reuse;
+#[cfg(test)]
 mod roots;
 #[cfg(test)]
 mod specs;

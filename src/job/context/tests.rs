@@ -114,6 +114,7 @@ fn an_image_job_asks_by_its_variables() {
             ("NIXLAYER_REPOSITORY", "web"),
             ("NIXLAYER_SPEC", ".#app"),
             ("NIXLAYER_LOCK", "off"),
+            ("NIXLAYER_VERIFY_LAYERS", "on"),
         ],
     );
 
@@ -123,14 +124,18 @@ fn an_image_job_asks_by_its_variables() {
             spec: ".#app".to_owned(),
             tags: vec!["latest".parse().unwrap(), "4f1c2b3a".parse().unwrap()],
             repository: Some("web".to_owned()),
+            verify_layers: true,
             lock: false,
         })
     );
 }
 
 #[test]
-fn a_word_for_the_lock_that_is_not_known_is_refused() {
-    assert_eq!(refusal("NIXLAYER_LOCK", "no"), Some(JobError::Lock("no".to_owned())));
+fn what_is_neither_on_nor_off_is_refused() {
+    assert_eq!(
+        refusal("NIXLAYER_LOCK", "no"),
+        Some(JobError::Switch { key: "NIXLAYER_LOCK", value: "no".to_owned() })
+    );
 }
 
 #[test]

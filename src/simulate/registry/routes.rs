@@ -137,8 +137,8 @@ fn put_manifest(
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let manifest = Manifest { media_type: media_type.unwrap_or_default().to_owned(), bytes };
     let mut state = shared.state();
-    if shared.settings.rules.loses_blobs && !state.lost_blobs {
-        state.lost_blobs = true;
+    state.manifests += 1;
+    if shared.settings.rules.loses_blobs_at == Some(state.manifests) {
         state.store.lose_blobs(repository);
     }
     match state.store.put_manifest(repository, reference, manifest) {

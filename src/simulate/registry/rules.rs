@@ -7,8 +7,8 @@ pub(super) struct Rules {
     pub(super) resume: Resume,
     pub(super) cut_body: CutBody,
     pub(super) locations: Locations,
-    /// Whether blobs are lost before the first manifest comes.
-    pub(super) loses_blobs: bool,
+    /// Before which manifest blobs are lost, counted from 1.
+    pub(super) loses_blobs_at: Option<usize>,
 }
 
 /// How a session goes on after a request of it was cut.
