@@ -1,10 +1,9 @@
 //! `nixlayer lock`: writes the lock of a spec, or says whether it is current.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use super::{Scratch, interrupted};
+use super::{Scratch, interrupted, say};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::lock::{self, Lock, LockError, LockedSystem};
@@ -175,9 +174,4 @@ fn not_current(file: &str, why: &str, spec: &str) -> Failure {
         format!("`{file}` is not current: {why}"),
         format!("run `nixlayer lock {spec}`, and commit the file that it writes"),
     )
-}
-
-fn say(line: &str) {
-    // Whoever closed standard output does not want to know.
-    let _ = writeln!(io::stdout(), "{line}");
 }

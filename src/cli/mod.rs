@@ -4,8 +4,11 @@ mod build;
 mod credentials;
 mod keygen;
 mod lock;
+mod plan;
 mod print_config;
 mod simulate;
+mod target;
+mod workplace;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -64,6 +67,8 @@ enum Command {
     PrintConfig,
     /// Builds an image and puts it into registries or folders
     Build(build::Arguments),
+    /// Says what a push would build, reuse and send
+    Plan(plan::Arguments),
     /// Writes which store paths a spec means into a file beside it
     Lock(lock::Arguments),
     /// Makes the key that signs the layer records of a runner's host
@@ -134,6 +139,7 @@ fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environm
             with_driver(&|driver| wait(build::build(&arguments, driver)).map(|()| 0))
         }
         Command::Keygen(arguments) => keygen::keygen(&arguments, &mut io::stdout()).map(|()| 0),
+        Command::Plan(arguments) => with_driver(&|driver| wait(plan::plan(&arguments, driver)).map(|()| 0)),
         Command::Lock(arguments) => with_driver(&|driver| wait(lock::lock(&arguments, driver)).map(|()| 0)),
         Command::Stage { stage } => with_driver(&|driver| match &stage {
             Stage::Config => stage::config(driver, &mut io::stdout()).map(|()| 0),
@@ -222,6 +228,12 @@ async fn interrupted() -> Result<(), Failure> {
         pressed = tokio::signal::ctrl_c() => pressed.map_err(Failure::cannot("listen to signals")),
         _ = terminated.recv() => Ok(()),
     }
+}
+
+/// Prints a line for the person at the keyboard.
+fn say(line: &str) {
+    // Whoever closed standard output does not want to know.
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// A folder for what is of no use afterwards, in the system's folder for such; nobody else's.

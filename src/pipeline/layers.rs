@@ -9,28 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::Quota;
+use super::layer_set::LayerSet;
 use super::listing::{self, Listings};
-use super::reuse::{Confirmed, Earlier, Known, confirm};
+use super::reuse::{Confirmed, Earlier, confirm};
 use super::workshop::{Made, Work, Workshop};
-use super::{
-    BuildError, Effort, Event, Fate, LayerReport, Prepared, Published, Reuse, blocking, history, root,
-};
-use crate::layer::{LayerDigests, LayerKey, LayerPlan, RootTree};
+use super::{BuildError, Effort, Event, Fate, LayerReport, Prepared, Published, Reuse, blocking, root};
+use crate::layer::{LayerDigests, RootTree};
 use crate::nix::StorePath;
 use crate::oci::{Descriptor, Image, ImageLayer, ImageSource, Tag, media_type};
 use crate::publish::{Destination, OpenUpload};
 use crate::record::{Record, annotate};
 use crate::source::StorePaths;
-use crate::spec::Strategy;
 
 /// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
 const QUIET: Duration = Duration::from_secs(10);
-
-/// What a layer is made of.
-enum Material<'a> {
-    Paths(&'a [StorePath]),
-    Root,
-}
 
 /// A layer that is where it was to go.
 struct Done {
@@ -46,9 +38,7 @@ struct Publishing<'a> {
     effort: Effort,
     reuse: &'a Reuse,
     on_event: &'a (dyn Fn(Event) + Sync),
-    materials: Vec<Material<'a>>,
-    keys: Vec<LayerKey>,
-    known: BTreeMap<LayerKey, Known>,
+    layers: LayerSet,
     /// By number, from 1.
     done: BTreeMap<usize, Done>,
 }
@@ -61,27 +51,10 @@ pub(super) async fn publish(
     reuse: &Reuse,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published, BuildError> {
-    let mut earlier = Earlier::new(destination, tags, reuse, on_event);
-    let plan = match prepared.build.spec.layers.strategy {
-        Strategy::Auto => prepared.plan.clone(),
-        Strategy::Stable => prepared.stable_plan(earlier.groups().await?).await?,
-    };
-    let store_layers = plan.layers();
-    let materials: Vec<Material<'_>> =
-        store_layers.iter().map(|paths| Material::Paths(paths)).chain([Material::Root]).collect();
-    let keys: Vec<LayerKey> = materials.iter().map(|material| prepared.key(material)).collect();
-    let known = earlier.find(&keys).await?;
-    let mut publishing = Publishing {
-        prepared,
-        destination,
-        effort,
-        reuse,
-        on_event,
-        materials,
-        keys,
-        known,
-        done: BTreeMap::new(),
-    };
+    let mut earlier = Earlier::new(Some(destination), tags, reuse, on_event);
+    let layers = LayerSet::plan(prepared, &mut earlier).await?;
+    let done = BTreeMap::new();
+    let mut publishing = Publishing { prepared, destination, effort, reuse, on_event, layers, done };
     let mut sessions = if reuse.verify { BTreeMap::new() } else { publishing.take_over().await? };
 
     let mut lost_before = false;
@@ -110,23 +83,21 @@ pub(super) async fn publish(
 impl Publishing<'_> {
     /// Leaves known layers that are there where they are. Gives the sessions that are open for others.
     async fn take_over(&mut self) -> Result<BTreeMap<usize, OpenUpload>, BuildError> {
-        let mut confirmed = confirm(self.destination, &self.known).await?;
+        let mut confirmed = confirm(self.destination, self.layers.known()).await?;
         let mut sessions = BTreeMap::new();
-        for (index, key) in self.keys.iter().enumerate() {
-            let (Some(known), Some(confirmed)) = (self.known.get(key), confirmed.remove(key)) else {
-                continue;
-            };
-            match confirmed {
-                Confirmed::There { mounted } => {
+        for (number, key) in self.layers.keys() {
+            match (self.layers.record(&key), confirmed.remove(&key)) {
+                (Some(record), Some(Confirmed::There { mounted })) => {
                     let fate = if mounted { Fate::Mounted } else { Fate::Reused };
-                    self.done.insert(index + 1, Done { record: known.record, fate, sent: 0 });
+                    self.done.insert(number, Done { record: *record, fate, sent: 0 });
                 }
-                Confirmed::Gone(session) => sessions.extend(session.map(|session| (index + 1, session))),
+                (_, Some(Confirmed::Gone(Some(session)))) => drop(sessions.insert(number, session)),
+                (_, _) => {}
             }
         }
         if !self.done.is_empty() {
             let size = self.done.values().map(|done| done.record.layer.size).sum();
-            let (layers, of) = (self.done.len(), self.keys.len());
+            let (layers, of) = (self.done.len(), self.layers.len());
             (self.on_event)(Event::Reused { layers, of, size });
         }
         Ok(sessions)
@@ -135,13 +106,13 @@ impl Publishing<'_> {
     /// Makes every layer that is not done, and sends it.
     async fn make_missing(&mut self, sessions: &mut BTreeMap<usize, OpenUpload>) -> Result<(), BuildError> {
         let missing: BTreeSet<usize> =
-            (1..=self.keys.len()).filter(|number| !self.done.contains_key(number)).collect();
+            (1..=self.layers.len()).filter(|number| !self.done.contains_key(number)).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let prepared = self.prepared;
         let mut workshop = Workshop::new(self.destination, prepared.level, self.effort);
-        let last = self.keys.len();
+        let last = self.layers.len();
         let root_missing = missing.contains(&last);
         let store =
             if root_missing { prepared.store_for_root().await? } else { prepared.packages.store.clone() };
@@ -157,8 +128,9 @@ impl Publishing<'_> {
             let root = self.root(&store, Listings::new()).await?;
             workshop.start(last, Work::Root(root), sessions.remove(&last));
         }
-        for number in self.largest_first(&missing) {
-            let Some(Material::Paths(paths)) = self.materials.get(number - 1) else { continue };
+        for number in self.largest_first(missing.iter().copied().filter(|number| *number != last)) {
+            let material = self.layers.material(number);
+            let paths = material.paths();
             let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
             let work = Work::Paths { store: store.clone(), paths: paths.to_vec(), listed };
             workshop.start(number, work, sessions.remove(&number));
@@ -170,7 +142,7 @@ impl Publishing<'_> {
             let made = tokio::select! {
                 made = workshop.next() => made?,
                 _ = patience.tick() => {
-                    (self.on_event)(Event::UnderWay { done: self.done.len(), layers: self.keys.len() });
+                    (self.on_event)(Event::UnderWay { done: self.done.len(), layers: self.layers.len() });
                     continue;
                 }
             };
@@ -206,7 +178,7 @@ impl Publishing<'_> {
     /// Takes note of a layer that has arrived.
     async fn finish(&mut self, made: Made) -> Result<(), BuildError> {
         let Made { number, stored, digests: layer, .. } = made;
-        let record = Record { key: self.keys[number - 1], layer };
+        let record = Record { key: self.layers.key(number), layer };
         if self.reuse.verify {
             self.compare(&record)?;
         }
@@ -224,10 +196,10 @@ impl Publishing<'_> {
 
     /// Fails if somebody's record says something else of the layer.
     fn compare(&self, made: &Record) -> Result<(), BuildError> {
-        match self.known.get(&made.key) {
-            Some(known) if known.record.layer != made.layer => Err(BuildError::Unlike {
+        match self.layers.record(&made.key) {
+            Some(record) if record.layer != made.layer => Err(BuildError::Unlike {
                 key: made.key,
-                recorded: known.record.layer.digest,
+                recorded: record.layer.digest,
                 made: made.layer.digest,
             }),
             _ => Ok(()),
@@ -248,36 +220,26 @@ impl Publishing<'_> {
     }
 
     fn image(&self) -> Image {
-        let prepared = self.prepared;
         let records: Vec<Record> = self.done.values().map(|done| done.record).collect();
-        let mut annotations = prepared.annotations.clone();
-        if let Destination::Registry { repository, .. } = self.destination {
-            annotations.extend(self.reuse.trust.seal(repository, &records));
-        }
-        Image::assemble(ImageSource {
-            platform: prepared.platform.clone(),
-            created: prepared.created.to_string(),
-            config: prepared.config.clone(),
-            layers: records.iter().zip(&self.materials).map(|(record, it)| image_layer(record, it)).collect(),
-            annotations,
-        })
+        let seal = match self.destination {
+            Destination::Registry { repository, .. } => self.reuse.trust.seal(repository, &records),
+            Destination::OciLayout(_) => None,
+        };
+        image(self.prepared, &self.layers, &records, seal)
     }
 
-    /// Those of the store layers `missing`, those first that will take longest.
-    fn largest_first(&self, missing: &BTreeSet<usize>) -> Vec<usize> {
+    /// Layers of store paths, those first that will take longest.
+    fn largest_first(&self, numbers: impl Iterator<Item = usize>) -> Vec<usize> {
         let closure = &self.prepared.packages.closure;
         let size = |path| closure.get(path).map_or(0, |info| info.nar_size);
-        let size_of = |number: &usize| match self.materials.get(number - 1) {
-            Some(Material::Paths(paths)) => paths.iter().map(size).sum::<u64>(),
-            Some(Material::Root) | None => 0,
-        };
-        let mut order: Vec<usize> = missing.iter().copied().collect();
+        let size_of = |number: &usize| self.layers.material(*number).paths().iter().map(size).sum::<u64>();
+        let mut order: Vec<usize> = numbers.collect();
         order.sort_by_key(|number| Reverse(size_of(number)));
         order
     }
 
     fn holds(&self, number: usize, path: &StorePath) -> bool {
-        matches!(self.materials.get(number - 1), Some(Material::Paths(paths)) if paths.contains(path))
+        self.layers.material(number).paths().contains(path)
     }
 
     fn reports(&self) -> Vec<LayerReport> {
@@ -288,7 +250,7 @@ impl Publishing<'_> {
         let Done { record: Record { layer, .. }, fate, sent } = &self.done[&number];
         LayerReport {
             number,
-            contents: self.materials[number - 1].summary(),
+            contents: self.layers.material(number).summary(),
             size: layer.size,
             tar_size: layer.uncompressed_size,
             fate: *fate,
@@ -298,21 +260,6 @@ impl Publishing<'_> {
 }
 
 impl Prepared<'_> {
-    fn key(&self, material: &Material<'_>) -> LayerKey {
-        let compression = format!("{:?}", self.level);
-        match material {
-            Material::Root => LayerKey::of_root(&compression, &self.description),
-            Material::Paths(paths) => {
-                let infos = paths.iter().filter_map(|path| self.packages.closure.get(path));
-                LayerKey::of_store_paths(&compression, infos.map(|info| (&info.path, info.nar_hash)))
-            }
-        }
-    }
-
-    async fn stable_plan(&self, _previous: Vec<Vec<StorePath>>) -> Result<LayerPlan, BuildError> {
-        Ok(self.plan.clone())
-    }
-
     /// Where store paths come from when the last layer is made: commands need them on disk.
     async fn store_for_root(&self) -> Result<StorePaths, BuildError> {
         if self.build.spec.has_commands() && self.root.get().is_none() {
@@ -322,34 +269,26 @@ impl Prepared<'_> {
     }
 }
 
-fn image_layer(record: &Record, material: &Material<'_>) -> ImageLayer {
-    let LayerDigests { diff_id, digest, size, .. } = record.layer;
-    let media_type = media_type::LAYER_GZIP.to_owned();
-    let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
-    annotate(&mut descriptor, record);
-    let (comment, created_by) = (Some(material.comment()), Some("nixlayer".to_owned()));
-    ImageLayer { diff_id, descriptor, comment, created_by }
-}
-
-impl Material<'_> {
-    /// A few words for the log.
-    fn summary(&self) -> String {
-        match self {
-            Self::Root => "files of the image itself".to_owned(),
-            // Within a layer paths are sorted by name; the one in front stands for the others.
-            Self::Paths(paths) => match paths {
-                [] => String::new(),
-                [path] => path.name().to_owned(),
-                [first, rest @ ..] => format!("{} and {} more", first.name(), rest.len()),
-            },
-        }
-    }
-
-    /// The history entry, in the words of dockerTools.
-    fn comment(&self) -> String {
-        match self {
-            Self::Root => "customisation layer".to_owned(),
-            Self::Paths(paths) => history::comment(paths),
-        }
-    }
+/// The image of these layers, given what came of each, and an annotation that seals these records.
+pub(super) fn image(
+    prepared: &Prepared<'_>,
+    layers: &LayerSet,
+    records: &[Record],
+    seal: Option<(String, String)>,
+) -> Image {
+    let layer = |(index, record): (usize, &Record)| {
+        let LayerDigests { diff_id, digest, size, .. } = record.layer;
+        let media_type = media_type::LAYER_GZIP.to_owned();
+        let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
+        annotate(&mut descriptor, record);
+        let comment = Some(layers.material(index + 1).comment());
+        ImageLayer { diff_id, descriptor, comment, created_by: Some("nixlayer".to_owned()) }
+    };
+    Image::assemble(ImageSource {
+        platform: prepared.platform.clone(),
+        created: prepared.created.to_string(),
+        config: prepared.config.clone(),
+        layers: records.iter().enumerate().map(layer).collect(),
+        annotations: prepared.annotations.clone().into_iter().chain(seal).collect(),
+    })
 }

@@ -12,10 +12,12 @@ mod error;
 mod event;
 mod files;
 mod history;
+mod layer_set;
 mod layers;
 mod listing;
 mod locked;
 mod locking;
+mod outlook;
 mod packages;
 mod record_store;
 mod references;
@@ -41,6 +43,7 @@ pub use self::event::{Event, Size};
 pub use self::files::CopyError;
 pub use self::locked::{LockFileError, OutdatedLock, read_lock, resolve};
 pub use self::locking::{Locking, Update};
+pub use self::outlook::{Decision, Outlook, PlannedLayer};
 use self::packages::Packages;
 pub use self::record_store::RecordStore;
 pub use self::references::{reuse_from, tags};
@@ -174,6 +177,16 @@ impl Build<'_> {
 }
 
 impl Prepared<'_> {
+    /// What [`publish`](Self::publish) would do; without a destination, what there would be to do.
+    pub async fn outlook(
+        &self,
+        against: Option<(&Destination, &[Tag])>,
+        reuse: &Reuse,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Outlook, BuildError> {
+        outlook::outlook(self, against, reuse, on_event).await
+    }
+
     /// Makes the layers that are not there while sending them, then lets `tags` name the image.
     pub async fn publish(
         &self,

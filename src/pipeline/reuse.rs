@@ -40,7 +40,7 @@ pub struct Reuse {
 
 /// What stands at the destination and near it, as far as somebody has looked.
 pub(super) struct Earlier<'a> {
-    destination: &'a Destination,
+    destination: Option<&'a Destination>,
     reuse: &'a Reuse,
     on_event: &'a (dyn Fn(Event) + Sync),
     waiting: VecDeque<Place>,
@@ -92,15 +92,15 @@ pub(super) enum Confirmed {
 }
 
 impl<'a> Earlier<'a> {
-    /// Nothing has been looked at yet.
+    /// Nothing has been looked at yet. Without a destination, there is nothing to look at.
     pub(super) fn new(
-        destination: &'a Destination,
+        destination: Option<&'a Destination>,
         tags: &[Tag],
         reuse: &'a Reuse,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
         let mut waiting = VecDeque::new();
-        if let Destination::Registry { repository, .. } = destination {
+        if let Some(Destination::Registry { repository, .. }) = destination {
             let place = |repository: &Repository, tag: &Tag, target| {
                 let (repository, tag) = (repository.clone(), tag.clone());
                 Place { repository, tag, target }
@@ -139,7 +139,8 @@ impl<'a> Earlier<'a> {
                 return Ok(Vec::new());
             }
         }
-        let (Destination::Registry { registry, .. }, Some(seen)) = (self.destination, self.seen.first())
+        let (Some(Destination::Registry { registry, .. }), Some(seen)) =
+            (self.destination, self.seen.first())
         else {
             return Ok(Vec::new());
         };
@@ -221,7 +222,7 @@ impl<'a> Earlier<'a> {
 
     /// Looks at the next image; false if there is none left.
     async fn look(&mut self) -> Result<bool, BuildError> {
-        let (Destination::Registry { registry, .. }, Some(place)) =
+        let (Some(Destination::Registry { registry, .. }), Some(place)) =
             (self.destination, self.waiting.pop_front())
         else {
             return Ok(false);
@@ -247,9 +248,16 @@ impl<'a> Earlier<'a> {
 
     fn own_repository(&self) -> Option<&Repository> {
         match self.destination {
-            Destination::Registry { repository, .. } => Some(repository),
-            Destination::OciLayout(_) => None,
+            Some(Destination::Registry { repository, .. }) => Some(repository),
+            Some(Destination::OciLayout(_)) | None => None,
         }
+    }
+}
+
+impl Known {
+    /// Whether it is in another repository only, as far as is known.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self.at, Whereabouts::Elsewhere(_))
     }
 }
 
