@@ -10,14 +10,15 @@
 //! threads, so that equal store paths make equal layers wherever they are built.
 //!
 //! ```
-//! use nixlayer::layer::{Level, LayerWriter, StoreLayer, Workers};
+//! use nixlayer::layer::{Compression, LayerWriter, StoreLayer, Workers};
 //! use nixlayer::nix::tree::{Entry, Node};
 //!
 //! let path = "/nix/store/00000000000000000000000000000000-motd-1".parse()?;
 //! let text = b"hello\n";
 //! let workers = Workers::new(2);
 //!
-//! let mut layer = StoreLayer::new(LayerWriter::new(Vec::new(), Level::DEFAULT, &workers))?;
+//! let layer = LayerWriter::new(Vec::new(), Compression::default(), &workers);
+//! let mut layer = StoreLayer::new(layer)?;
 //! let node = Node::Regular { executable: false, size: 6, contents: &mut text.as_slice() };
 //! layer.append(&path, Entry { path: b"", node })?;
 //! let (blob, digests) = layer.finish()?.finish()?;
@@ -27,6 +28,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod blocks;
+pub mod compression;
 pub mod gzip;
 mod header;
 mod key;
@@ -36,8 +39,11 @@ pub mod store;
 pub mod tar;
 pub mod workers;
 pub mod writer;
+pub mod zstd;
 
-pub use gzip::{GzipWriter, Level};
+pub use blocks::BlockWriter;
+pub use compression::Compression;
+pub use gzip::GzipLevel;
 pub use key::LayerKey;
 pub use plan::{LayerBudget, LayerPlan};
 pub use root::{Contents, Linked, RootKind, RootNode, RootTree, TreeError};
@@ -45,3 +51,4 @@ pub use store::StoreLayer;
 pub use tar::{Member, Metadata, TarWriter};
 pub use workers::Workers;
 pub use writer::{LayerDigests, LayerWriter};
+pub use zstd::ZstdLevel;

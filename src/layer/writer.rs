@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{GzipWriter, Level, Workers};
+use super::{BlockWriter, Compression, Workers};
 use crate::oci::{DiffId, Digest, Hasher};
 
 /// Takes the bytes of a layer's tar, and passes the compressed layer on to a sink.
 pub struct LayerWriter<W> {
-    tar: Hashing<GzipWriter<Hashing<W>>>,
+    tar: Hashing<BlockWriter<Hashing<W>>>,
 }
 
 /// What an image's configuration and manifest say of a layer.
@@ -25,14 +25,14 @@ pub struct LayerDigests {
 
 impl<W: Write> LayerWriter<W> {
     /// A layer that nothing has been written of yet.
-    pub fn new(sink: W, level: Level, workers: &Workers) -> Self {
-        Self { tar: Hashing::new(GzipWriter::new(Hashing::new(sink), level, workers)) }
+    pub fn new(sink: W, compression: Compression, workers: &Workers) -> Self {
+        Self { tar: Hashing::new(BlockWriter::new(Hashing::new(sink), compression, workers)) }
     }
 
     /// Ends the layer, and gives the sink back with what is to be said of it.
     pub fn finish(self) -> io::Result<(W, LayerDigests)> {
-        let Hashing { sink: gzip, hasher: tar, length: uncompressed_size } = self.tar;
-        let Hashing { sink, hasher: blob, length: size } = gzip.finish()?;
+        let Hashing { sink: blocks, hasher: tar, length: uncompressed_size } = self.tar;
+        let Hashing { sink, hasher: blob, length: size } = blocks.finish()?;
         let digests = LayerDigests { diff_id: tar.diff_id(), digest: blob.digest(), size, uncompressed_size };
         Ok((sink, digests))
     }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn the_digests_are_those_of_the_bytes() {
         let tar: Vec<u8> = (0..1_500_000u32).map(|place| (place / 7) as u8).collect();
-        let mut layer = LayerWriter::new(Reluctant(Vec::new()), Level::FAST, &Workers::new(2));
+        let mut layer = LayerWriter::new(Reluctant(Vec::new()), Compression::default(), &Workers::new(2));
         layer.write_all(&tar).unwrap();
 
         let (Reluctant(blob), digests) = layer.finish().unwrap();

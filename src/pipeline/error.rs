@@ -109,6 +109,11 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// Whether the registry takes no such manifest.
+    pub(super) fn refuses_the_manifest(&self) -> bool {
+        matches!(self, Self::Publish(error) if error.refuses_the_manifest())
+    }
+
     /// Whether a binary cache gave other bytes than it should.
     pub(super) fn is_of_wrong_bytes(&self) -> bool {
         matches!(self, Self::Read(ReadError::BinaryCache(error)) if error.is_of_wrong_bytes())

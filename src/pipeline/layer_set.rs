@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::reuse::{Earlier, Known};
 use super::{BuildError, Prepared, history};
-use crate::layer::{LayerKey, LayerPlan};
+use crate::layer::{Compression, LayerKey, LayerPlan};
 use crate::nix::StorePath;
 use crate::record::Record;
 use crate::spec::Strategy;
 
 /// The layers of an image; the last one holds what is in no store path.
 pub(super) struct LayerSet {
+    compression: Compression,
     plan: LayerPlan,
     keys: Vec<LayerKey>,
     known: BTreeMap<LayerKey, Known>,
@@ -25,15 +26,24 @@ pub(super) enum Material<'a> {
 
 impl LayerSet {
     /// Plans the layers, as the image before them wants it if the spec wants so, and finds what is known of them.
-    pub(super) async fn plan(prepared: &Prepared<'_>, earlier: &mut Earlier<'_>) -> Result<Self, BuildError> {
+    pub(super) async fn plan(
+        prepared: &Prepared<'_>,
+        compression: Compression,
+        earlier: &mut Earlier<'_>,
+    ) -> Result<Self, BuildError> {
         let plan = match prepared.build.spec.layers.strategy {
             Strategy::Auto => prepared.plan.clone(),
             Strategy::Stable => prepared.stable_plan(earlier.groups().await?).await?,
         };
-        let keys = plan.layers().iter().map(|paths| prepared.key(Material::Paths(paths)));
-        let keys: Vec<LayerKey> = keys.chain([prepared.key(Material::Root)]).collect();
+        let keys = plan.layers().iter().map(|paths| prepared.key(Material::Paths(paths), compression));
+        let keys: Vec<LayerKey> = keys.chain([prepared.key(Material::Root, compression)]).collect();
         let known = earlier.find(&keys).await?;
-        Ok(Self { plan, keys, known })
+        Ok(Self { compression, plan, keys, known })
+    }
+
+    /// How they are compressed.
+    pub(super) fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// How many there are, which is the number of the last one.
@@ -99,8 +109,8 @@ impl<'a> Material<'a> {
 }
 
 impl Prepared<'_> {
-    fn key(&self, material: Material<'_>) -> LayerKey {
-        let compression = format!("{:?}", self.level);
+    fn key(&self, material: Material<'_>, compression: Compression) -> LayerKey {
+        let compression = compression.id();
         match material {
             Material::Root => LayerKey::of_root(&compression, &self.description),
             Material::Paths(paths) => {

@@ -14,9 +14,9 @@ use super::listing::{self, Listings};
 use super::reuse::{Confirmed, Earlier, confirm};
 use super::workshop::{Made, Work, Workshop};
 use super::{BuildError, Effort, Event, Fate, LayerReport, Prepared, Published, Reuse, blocking, root};
-use crate::layer::{LayerDigests, RootTree};
+use crate::layer::{Compression, LayerDigests, RootTree};
 use crate::nix::StorePath;
-use crate::oci::{Descriptor, Image, ImageLayer, ImageSource, Tag, media_type};
+use crate::oci::{Descriptor, Image, ImageLayer, ImageSource, Tag};
 use crate::publish::{Destination, OpenUpload};
 use crate::record::{Record, annotate};
 use crate::source::StorePaths;
@@ -43,6 +43,7 @@ struct Publishing<'a> {
     done: BTreeMap<usize, Done>,
 }
 
+/// Publishes with gzip what a registry does not take with zstd.
 pub(super) async fn publish(
     prepared: &Prepared<'_>,
     destination: &Destination,
@@ -51,8 +52,29 @@ pub(super) async fn publish(
     reuse: &Reuse,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published, BuildError> {
+    let publish =
+        |compression| publish_with(prepared, compression, destination, tags, effort, reuse, on_event);
+    match (prepared.compression, publish(prepared.compression).await) {
+        (Compression::Zstd(_), Err(error)) if error.refuses_the_manifest() => {
+            let line = format!("layers are made again with gzip, since with zstd {error}");
+            on_event(Event::Said(line));
+            publish(Compression::default()).await
+        }
+        (_, published) => published,
+    }
+}
+
+async fn publish_with(
+    prepared: &Prepared<'_>,
+    compression: Compression,
+    destination: &Destination,
+    tags: &[Tag],
+    effort: Effort,
+    reuse: &Reuse,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Published, BuildError> {
     let mut earlier = Earlier::new(Some(destination), tags, reuse, on_event);
-    let layers = LayerSet::plan(prepared, &mut earlier).await?;
+    let layers = LayerSet::plan(prepared, compression, &mut earlier).await?;
     let done = BTreeMap::new();
     let mut publishing = Publishing { prepared, destination, effort, reuse, on_event, layers, done };
     let mut sessions = if reuse.verify { BTreeMap::new() } else { publishing.take_over().await? };
@@ -111,7 +133,7 @@ impl Publishing<'_> {
             return Ok(());
         }
         let prepared = self.prepared;
-        let mut workshop = Workshop::new(self.destination, prepared.level, self.effort);
+        let mut workshop = Workshop::new(self.destination, self.layers.compression(), self.effort);
         let last = self.layers.len();
         let root_missing = missing.contains(&last);
         let store =
@@ -278,7 +300,7 @@ pub(super) fn image(
 ) -> Image {
     let layer = |(index, record): (usize, &Record)| {
         let LayerDigests { diff_id, digest, size, .. } = record.layer;
-        let media_type = media_type::LAYER_GZIP.to_owned();
+        let media_type = layers.compression().media_type().to_owned();
         let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
         annotate(&mut descriptor, record);
         let comment = Some(layers.material(index + 1).comment());

@@ -50,7 +50,7 @@ pub use self::references::{reuse_from, tags};
 pub use self::report::{Fate, LayerReport, Published, Sum, Totals};
 pub use self::reuse::Reuse;
 use crate::folder::Folder;
-use crate::layer::{LayerBudget, LayerPlan, Level, RootTree};
+use crate::layer::{Compression, GzipLevel, LayerBudget, LayerPlan, RootTree};
 use crate::lock::Lock;
 use crate::nix::System;
 use crate::oci::{Platform, Tag};
@@ -100,7 +100,7 @@ pub struct Prepared<'a> {
     description: Vec<u8>,
     /// The tree of the last layer, once somebody has needed it.
     root: OnceLock<Arc<RootTree>>,
-    level: Level,
+    compression: Compression,
     platform: Platform,
     config: Map<String, Value>,
     annotations: BTreeMap<String, String>,
@@ -146,7 +146,7 @@ impl Build<'_> {
             copies,
             description,
             root: OnceLock::new(),
-            level: Level::new(self.spec.compression.level()).unwrap_or(Level::DEFAULT),
+            compression: Compression::Gzip(GzipLevel::new(self.spec.compression.level()).unwrap_or_default()),
             platform: platform(self.spec.system.unwrap_or(System::HOST)),
             config,
             annotations: self.annotations()?,

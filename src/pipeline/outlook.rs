@@ -122,7 +122,7 @@ pub(super) async fn outlook(
 ) -> Result<Outlook, BuildError> {
     let (destination, tags) = against.unzip();
     let mut earlier = Earlier::new(destination, tags.unwrap_or_default(), reuse, on_event);
-    let layers = LayerSet::plan(prepared, &mut earlier).await?;
+    let layers = LayerSet::plan(prepared, prepared.compression, &mut earlier).await?;
     let mut there = BTreeMap::new();
     if let Some(destination) = destination {
         let known = layers.known().iter().map(|(key, known)| (*key, known.clone()));

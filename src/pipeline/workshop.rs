@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::listing::{Listing, Listings};
 use super::{BuildError, Effort};
-use crate::layer::{LayerDigests, LayerWriter, Level, RootTree, StoreLayer, Workers};
+use crate::layer::{Compression, LayerDigests, LayerWriter, RootTree, StoreLayer, Workers};
 use crate::nix::StorePath;
 use crate::publish::{Blob, BlobWriter, Destination, OpenUpload, PublishError, Stored};
 use crate::source::StorePaths;
@@ -27,7 +27,7 @@ const SMALL: u64 = 2 << 20;
 pub(super) struct Workshop<'a> {
     destination: &'a Destination,
     effort: Effort,
-    level: Level,
+    compression: Compression,
     workers: Workers,
     /// For layers that are being made, and for large ones until they have arrived.
     slots: Arc<Semaphore>,
@@ -56,12 +56,12 @@ pub(super) struct Made {
 }
 
 impl<'a> Workshop<'a> {
-    /// A workshop whose layers go to `destination`, compressed at `level`.
-    pub(super) fn new(destination: &'a Destination, level: Level, effort: Effort) -> Self {
+    /// A workshop whose layers go to `destination`, compressed as `compression` says.
+    pub(super) fn new(destination: &'a Destination, compression: Compression, effort: Effort) -> Self {
         Self {
             destination,
             effort,
-            level,
+            compression,
             workers: Workers::new(effort.threads.get()),
             slots: Arc::new(Semaphore::new(effort.uploads.get())),
             places: Arc::new(Semaphore::new(UNDER_WAY.max(effort.uploads.get()))),
@@ -74,7 +74,8 @@ impl<'a> Workshop<'a> {
     pub(super) fn start(&mut self, number: usize, work: Work, open: Option<OpenUpload>) {
         let (workers, slots, places) =
             (self.workers.clone(), Arc::clone(&self.slots), Arc::clone(&self.places));
-        let (destination, level, chunk) = (self.destination.clone(), self.level, self.effort.chunk);
+        let (destination, compression, chunk) =
+            (self.destination.clone(), self.compression, self.effort.chunk);
         self.under_way.spawn(async move {
             let _place = places.acquire_owned().await.map_err(|_| BuildError::Thread)?;
             let slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
@@ -82,7 +83,7 @@ impl<'a> Workshop<'a> {
             let work = Arc::new(work);
             let (mut open, mut first_error) = (open, None);
             let (stored, (digests, listings)) = loop {
-                match send(&destination, open.take(), &work, level, &workers, chunk, &slot).await {
+                match send(&destination, open.take(), &work, compression, &workers, chunk, &slot).await {
                     Ok(sent) => break sent,
                     // The bytes of one cache were wrong, and another one may have the right ones.
                     Err(error) if error.is_of_wrong_bytes() && first_error.is_none() => {
@@ -109,7 +110,7 @@ async fn send(
     destination: &Destination,
     open: Option<OpenUpload>,
     work: &Arc<Work>,
-    level: Level,
+    compression: Compression,
     workers: &Workers,
     chunk: usize,
     slot: &Arc<Mutex<Option<OwnedSemaphorePermit>>>,
@@ -120,7 +121,7 @@ async fn send(
         let (writer, blob) = Blob::channel(chunk);
         let (work, workers, slot) = (Arc::clone(work), workers.clone(), Arc::clone(slot));
         let started = tokio::task::spawn_blocking(move || {
-            let produced = produce(&work, level, &workers, writer)?;
+            let produced = produce(&work, compression, &workers, writer)?;
             if produced.0.size <= SMALL
                 && let Ok(mut slot) = slot.lock()
             {
@@ -146,12 +147,12 @@ async fn send(
 
 fn produce(
     work: &Work,
-    level: Level,
+    compression: Compression,
     workers: &Workers,
     writer: BlobWriter,
 ) -> Result<(LayerDigests, Listings), BuildError> {
     let broken = |source| BuildError::Layer { source };
-    let layer = LayerWriter::new(writer, level, workers);
+    let layer = LayerWriter::new(writer, compression, workers);
     let mut listings = Listings::new();
     let layer = match work {
         Work::Root(root) => root.write(layer).map_err(broken)?,

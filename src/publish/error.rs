@@ -78,6 +78,12 @@ impl PublishError {
     pub fn misses_a_blob(&self) -> bool {
         matches!(self, Self::Refused { answer, .. } if answer.refusal() == Refusal::BlobMissing)
     }
+
+    /// Whether the registry takes no such manifest, for what it is and not for what it names.
+    pub fn refuses_the_manifest(&self) -> bool {
+        matches!(self, Self::Refused { answer, .. }
+            if answer.refusal() == Refusal::Manifest || answer.status == 415)
+    }
 }
 
 /// Why a registry would not let us in. One refusal stands for all requests of the same scope.
