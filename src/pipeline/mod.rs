@@ -50,7 +50,7 @@ pub use self::references::{reuse_from, tags};
 pub use self::report::{Fate, LayerReport, Published, Sum, Totals};
 pub use self::reuse::Reuse;
 use crate::folder::Folder;
-use crate::layer::{Compression, GzipLevel, LayerBudget, LayerPlan, RootTree};
+use crate::layer::{Compression, GzipLevel, LayerBudget, LayerPlan, RootTree, ZstdLevel};
 use crate::lock::Lock;
 use crate::nix::System;
 use crate::oci::{Platform, Tag};
@@ -58,7 +58,7 @@ use crate::publish::Destination;
 use crate::sandbox::Sandbox;
 use crate::source::binary_cache::BinaryCaches;
 use crate::source::nix::Nix;
-use crate::spec::{AttrPath, ImageSpec};
+use crate::spec::{self, AttrPath, ImageSpec};
 use crate::yaml::{self, KeyPath};
 
 /// Gives the value of a `CI_…` variable.
@@ -146,7 +146,7 @@ impl Build<'_> {
             copies,
             description,
             root: OnceLock::new(),
-            compression: Compression::Gzip(GzipLevel::new(self.spec.compression.level()).unwrap_or_default()),
+            compression: compression(self.spec.compression),
             platform: platform(self.spec.system.unwrap_or(System::HOST)),
             config,
             annotations: self.annotations()?,
@@ -231,6 +231,14 @@ fn annotations(spec: &ImageSpec, variable: &Variable<'_>) -> Result<BTreeMap<Str
         Ok((name.clone(), value))
     });
     expanded.collect()
+}
+
+/// The compression that the spec asks for; its levels are those that there are.
+fn compression(asked: spec::Compression) -> Compression {
+    match asked {
+        spec::Compression::Gzip { level } => Compression::Gzip(GzipLevel::new(level).unwrap_or_default()),
+        spec::Compression::Zstd { level } => Compression::Zstd(ZstdLevel::new(level).unwrap_or_default()),
+    }
 }
 
 /// The platform in OCI's words, which are Go's (`GOARCH`, `GOARM`).

@@ -35,10 +35,19 @@ pub enum Created {
     At(Timestamp),
 }
 
-/// How layers are compressed: gzip, at a level of 1 (fastest) to 12 (smallest).
+/// How layers are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Compression {
-    level: u8,
+pub enum Compression {
+    /// With gzip, which everything reads.
+    Gzip {
+        /// From 1 (fastest) to 12 (smallest).
+        level: u8,
+    },
+    /// With Zstandard: smaller in less time, but not everything reads it.
+    Zstd {
+        /// From 1 (fastest) to 19 (smallest).
+        level: u8,
+    },
 }
 
 const PRESETS: &[(&str, Preset)] = &[
@@ -82,31 +91,50 @@ impl Created {
 }
 
 impl Compression {
-    /// The level that `fast` stands for.
-    const FAST: Self = Self { level: 1 };
+    /// What `fast` stands for.
+    const FAST: Self = Self::Gzip { level: 1 };
+
+    /// Level 6: smaller than zlib's own level 6, at more than its speed.
+    const GZIP: Self = Self::Gzip { level: 6 };
+
+    /// Level 3: zstd's own default.
+    const ZSTD: Self = Self::Zstd { level: 3 };
 
     pub(super) fn read(value: &Value<'_>) -> Result<Self, Error> {
         if value.is_integer() {
-            return Ok(Self { level: value.integer(1..=12)? });
+            return Self::gzip(value);
         }
-        value.word(&[("fast", Self::FAST), ("default", Self::default())]).map_err(|_| {
+        if value.is_mapping() {
+            let fields = value.fields(&["gzip", "zstd"])?;
+            return match (fields.get("gzip"), fields.get("zstd")) {
+                (Some(level), None) => Self::gzip(level),
+                (None, Some(level)) => Ok(Self::Zstd { level: level.integer(1..=19)? }),
+                (Some(_), Some(_)) => {
+                    Err(value.error("both `gzip` and `zstd` are given", "remove one of the two"))
+                }
+                (None, None) => {
+                    Err(value.error("the mapping is empty", "write `{ zstd: 3 }`, or leave the key out"))
+                }
+            };
+        }
+        let words =
+            [("gzip", Self::GZIP), ("zstd", Self::ZSTD), ("fast", Self::FAST), ("default", Self::default())];
+        value.word(&words).map_err(|_| {
             let text = value.text().unwrap_or("this");
             value.error(
-                format!("`{text}` is not a compression: layers are compressed with gzip"),
-                "write a gzip level from 1 to 12, `fast` or `default`",
+                format!("`{text}` is not a compression"),
+                "write `gzip`, `zstd`, either with a level as in `{ zstd: 3 }`, `fast` or `default`",
             )
         })
     }
 
-    /// The gzip level.
-    pub fn level(self) -> u8 {
-        self.level
+    fn gzip(level: &Value<'_>) -> Result<Self, Error> {
+        Ok(Self::Gzip { level: level.integer(1..=12)? })
     }
 }
 
 impl Default for Compression {
-    /// Level 6: smaller than zlib's own level 6, at more than its speed.
     fn default() -> Self {
-        Self { level: 6 }
+        Self::GZIP
     }
 }

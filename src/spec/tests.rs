@@ -61,7 +61,7 @@ fn the_example_means_what_it_says() {
     let packages: Vec<_> = spec.packages().iter().map(|(key, package)| format!("{key} {package}")).collect();
     assert_eq!(packages, ["extraCommands coreutils"]);
     assert_eq!(spec.tags[0].as_literal(), Some("latest"));
-    assert_eq!((spec.layers.max, spec.compression.level()), (100, 6));
+    assert_eq!((spec.layers.max, spec.compression), (100, Compression::Gzip { level: 6 }));
     assert!(!spec.config.has("User"));
 }
 
@@ -80,7 +80,7 @@ fn every_key_arrives() {
     assert_eq!(spec.accounts.as_ref().unwrap().users[0].uid, 1000);
     assert_eq!(spec.created, Created::At("2026-01-31T12:00:00Z".parse().unwrap()));
     assert_eq!(spec.tags[0].as_literal(), Some("1.10"));
-    assert_eq!((spec.layers.max, spec.compression.level()), (40, 9));
+    assert_eq!((spec.layers.max, spec.compression), (40, Compression::Gzip { level: 9 }));
     let packages: Vec<_> = spec.packages().iter().map(|(key, package)| format!("{key} {package}")).collect();
     assert_eq!(packages, ["extraCommands bash", "config.env.PAGER less"]);
     let rendered = spec.config.render(&|_| Some("P".to_owned()), &|_| Some("V".to_owned())).unwrap();
@@ -98,6 +98,25 @@ fn a_repository_stands_with_its_host_or_below_the_projects_own() {
 
         let expanded = spec.repository.unwrap().expand(|name| Some(format!("${name}"))).unwrap();
         assert_eq!(expanded, text);
+    }
+}
+
+#[test]
+fn a_compression_is_a_level_a_word_or_a_name_with_a_level() {
+    for (text, expected) in [
+        ("1", Compression::Gzip { level: 1 }),
+        ("12", Compression::Gzip { level: 12 }),
+        ("fast", Compression::Gzip { level: 1 }),
+        ("default", Compression::Gzip { level: 6 }),
+        ("gzip", Compression::Gzip { level: 6 }),
+        ("{ gzip: 9 }", Compression::Gzip { level: 9 }),
+        ("zstd", Compression::Zstd { level: 3 }),
+        ("{ zstd: 1 }", Compression::Zstd { level: 1 }),
+        ("{ zstd: 19 }", Compression::Zstd { level: 19 }),
+    ] {
+        let spec = parse(&format!("name: a\ncontents: [jq]\ncompression: {text}\n")).unwrap();
+
+        assert_eq!(spec.compression, expected, "{text}");
     }
 }
 
@@ -166,7 +185,14 @@ fn every_mistake_is_told_with_place_key_reason_and_fix() {
         ("created: yesterday", "3:10", "created", "`yesterday` is not a time", "`now`"),
         ("created: 2026-01-31", "3:10", "created", "with its zone", "T12:00:00Z"),
         ("compression: 13", "3:14", "compression", "out of range", "from 1 to 12"),
-        ("compression: zstd", "3:14", "compression", "gzip", "`fast`"),
+        ("compression: xz", "3:14", "compression", "`xz` is not a compression", "`{ zstd: 3 }`"),
+        ("compression: [zstd]", "3:14", "compression", "not a compression", "`fast`"),
+        ("compression: {zstd: 20}", "3:21", "compression.zstd", "out of range", "from 1 to 19"),
+        ("compression: {gzip: 0}", "3:21", "compression.gzip", "out of range", "from 1 to 12"),
+        ("compression: {zstd: fast}", "3:21", "compression.zstd", "but is the text `fast`", "integer"),
+        ("compression: {xz: 3}", "3:15", "compression.xz", "no such key", "use one of: gzip, zstd"),
+        ("compression: {gzip: 6, zstd: 3}", "3:14", "compression", "both", "remove one"),
+        ("compression: {}", "3:14", "compression", "empty", "`{ zstd: 3 }`"),
         ("layers: {max: 128}", "3:15", "layers.max", "out of range", "from 2 to 127"),
         ("layers: {maximum: 9}", "3:10", "layers.maximum", "no such key", "use one of: max"),
         ("layers: 9", "3:9", "layers", "must be a mapping, but is the number `9`", "mapping"),
