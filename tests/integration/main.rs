@@ -9,6 +9,8 @@ mod cancelling;
 #[cfg(test)]
 mod cleanup;
 #[cfg(test)]
+mod compression;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod examples;

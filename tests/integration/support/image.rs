@@ -1,8 +1,8 @@
-//! An image as its bytes say it, read with `flate2` and `tar` and no code of ours.
+//! An image as its bytes say it, read with `flate2`, `zstd` and `tar` and no code of ours.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
@@ -53,7 +53,10 @@ impl Image {
         let layers = manifest["layers"].as_array().unwrap();
         Self {
             configuration: serde_json::from_slice(&text(&manifest["config"]["digest"])).unwrap(),
-            layers: layers.iter().map(|layer| members(&text(&layer["digest"]))).collect(),
+            layers: layers
+                .iter()
+                .map(|layer| members(decompressed(layer, &text(&layer["digest"]))))
+                .collect(),
             manifest,
         }
     }
@@ -87,8 +90,19 @@ impl Image {
     }
 }
 
-fn members(layer: &[u8]) -> Vec<(String, Member)> {
-    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(layer));
+/// The tar in `blob`, which is compressed as the media type of `layer` says.
+fn decompressed<'a>(layer: &Value, blob: &'a [u8]) -> Box<dyn Read + 'a> {
+    match layer["mediaType"].as_str().unwrap() {
+        "application/vnd.oci.image.layer.v1.tar+gzip" => Box::new(flate2::read::MultiGzDecoder::new(blob)),
+        "application/vnd.oci.image.layer.v1.tar+zstd" => {
+            Box::new(zstd::stream::read::Decoder::new(blob).unwrap())
+        }
+        other => panic!("layers of the type `{other}` are not known"),
+    }
+}
+
+fn members(tar: impl Read) -> Vec<(String, Member)> {
+    let mut archive = tar::Archive::new(tar);
     let entries = archive.entries().unwrap().map(|entry| {
         let mut entry = entry.unwrap();
         let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
