@@ -30,11 +30,11 @@ pub struct GzipLevelError(u8);
 pub(super) struct GzipEncoder(Compressor);
 
 impl GzipLevel {
-    /// 1: about twice as fast as the default, and about a tenth larger.
+    /// 1: in some six sevenths of the default's time, and about a twentieth larger.
     pub const FAST: Self = Self(1);
 
-    /// 6: as small as what gzip makes by default, in a fraction of its time.
-    pub const DEFAULT: Self = Self(6);
+    /// 2: the fastest that is smaller than what skopeo makes, in half of its time.
+    pub const DEFAULT: Self = Self(2);
 
     /// The level of a number from 1 to 12.
     pub fn new(level: u8) -> Result<Self, GzipLevelError> {
@@ -94,7 +94,7 @@ mod tests {
     fn a_level_outside_the_range_is_refused() {
         assert_eq!(GzipLevel::new(0), Err(GzipLevelError(0)));
         assert_eq!(GzipLevel::new(13), Err(GzipLevelError(13)));
-        assert_eq!(GzipLevel::new(6), Ok(GzipLevel::DEFAULT));
+        assert_eq!(GzipLevel::new(2), Ok(GzipLevel::DEFAULT));
         assert_eq!(GzipLevel::new(1), Ok(GzipLevel::FAST));
     }
 }

@@ -94,8 +94,8 @@ impl Compression {
     /// What `fast` stands for.
     const FAST: Self = Self::Gzip { level: 1 };
 
-    /// Level 6: smaller than zlib's own level 6, at more than its speed.
-    const GZIP: Self = Self::Gzip { level: 6 };
+    /// Level 2: the fastest that is smaller than what skopeo makes, in half of its time.
+    const GZIP: Self = Self::Gzip { level: 2 };
 
     /// Level 3: zstd's own default.
     const ZSTD: Self = Self::Zstd { level: 3 };

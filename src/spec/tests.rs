@@ -61,7 +61,7 @@ fn the_example_means_what_it_says() {
     let packages: Vec<_> = spec.packages().iter().map(|(key, package)| format!("{key} {package}")).collect();
     assert_eq!(packages, ["extraCommands coreutils"]);
     assert_eq!(spec.tags[0].as_literal(), Some("latest"));
-    assert_eq!((spec.layers.max, spec.compression), (100, Compression::Gzip { level: 6 }));
+    assert_eq!((spec.layers.max, spec.compression), (100, Compression::Gzip { level: 2 }));
     assert!(!spec.config.has("User"));
 }
 
@@ -107,8 +107,8 @@ fn a_compression_is_a_level_a_word_or_a_name_with_a_level() {
         ("1", Compression::Gzip { level: 1 }),
         ("12", Compression::Gzip { level: 12 }),
         ("fast", Compression::Gzip { level: 1 }),
-        ("default", Compression::Gzip { level: 6 }),
-        ("gzip", Compression::Gzip { level: 6 }),
+        ("default", Compression::Gzip { level: 2 }),
+        ("gzip", Compression::Gzip { level: 2 }),
         ("{ gzip: 9 }", Compression::Gzip { level: 9 }),
         ("zstd", Compression::Zstd { level: 3 }),
         ("{ zstd: 1 }", Compression::Zstd { level: 1 }),
