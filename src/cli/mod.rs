@@ -2,6 +2,7 @@
 
 mod build;
 mod credentials;
+mod explain;
 mod keygen;
 mod lock;
 mod plan;
@@ -69,6 +70,8 @@ enum Command {
     Build(build::Arguments),
     /// Says what a push would build, reuse and send
     Plan(plan::Arguments),
+    /// Says why a store path is in an image, and what it costs
+    Explain(explain::Arguments),
     /// Writes which store paths a spec means into a file beside it
     Lock(lock::Arguments),
     /// Makes the key that signs the layer records of a runner's host
@@ -140,6 +143,9 @@ fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environm
         }
         Command::Keygen(arguments) => keygen::keygen(&arguments, &mut io::stdout()).map(|()| 0),
         Command::Plan(arguments) => with_driver(&|driver| wait(plan::plan(&arguments, driver)).map(|()| 0)),
+        Command::Explain(arguments) => {
+            with_driver(&|driver| wait(explain::explain(&arguments, driver)).map(|()| 0))
+        }
         Command::Lock(arguments) => with_driver(&|driver| wait(lock::lock(&arguments, driver)).map(|()| 0)),
         Command::Stage { stage } => with_driver(&|driver| match &stage {
             Stage::Config => stage::config(driver, &mut io::stdout()).map(|()| 0),

@@ -75,8 +75,8 @@ fn to_json(outlook: &Outlook) -> Value {
     json!({
         "unchanged": outlook.unchanged,
         "layers": layers.collect::<Vec<_>>(),
-        "build": { "layers": outlook.build().layers, "narSize": outlook.build().size },
-        "reuse": { "layers": outlook.reuse().layers, "size": outlook.reuse().size },
+        "build": { "layers": outlook.build().count, "narSize": outlook.build().size },
+        "reuse": { "layers": outlook.reuse().count, "size": outlook.reuse().size },
         "estimatedUpload": outlook.estimated_upload(),
     })
 }

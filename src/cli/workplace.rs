@@ -32,6 +32,16 @@ pub(super) struct SpecArguments {
     no_lock: bool,
 }
 
+impl SpecArguments {
+    /// The same as from a command line.
+    pub(super) fn new(spec: &str, project: &Path, no_lock: bool) -> Self {
+        Self { spec: spec.to_owned(), project: project.to_owned(), no_lock }
+    }
+}
+
+/// Gives the value of a variable of the environment.
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + Sync + 'a>;
+
 /// A spec with everything at hand to build it.
 pub(super) struct Workplace<'a> {
     pub(super) spec: ImageSpec,
@@ -45,7 +55,7 @@ pub(super) struct Workplace<'a> {
     work: PathBuf,
     annotations: BTreeMap<String, String>,
     created: Timestamp,
-    variable: Box<dyn Fn(&str) -> Option<String> + Sync + 'a>,
+    variable: Lookup<'a>,
     /// Removed at the end.
     _scratch: Scratch,
 }

@@ -15,9 +15,16 @@ pub(super) fn comment(paths: &[StorePath]) -> String {
 
 /// The store paths of each layer that has some, from the configuration of an image; none of what is no such.
 pub(super) fn store_paths(configuration: &[u8]) -> Vec<Vec<StorePath>> {
+    layers(configuration).into_iter().filter(|paths| !paths.is_empty()).collect()
+}
+
+/// The store paths of each layer; none of those that have none, and none at all of what is no configuration.
+pub(super) fn layers(configuration: &[u8]) -> Vec<Vec<StorePath>> {
     let configuration: Value = serde_json::from_slice(configuration).unwrap_or_default();
     let history = configuration["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-    history.iter().filter_map(|entry| paths(entry["comment"].as_str()?)).collect()
+    // Entries that made no layer are marked (image specification, "OCI Image Configuration").
+    let layers = history.iter().filter(|entry| entry["empty_layer"] != true);
+    layers.map(|entry| entry["comment"].as_str().and_then(paths).unwrap_or_default()).collect()
 }
 
 fn paths(comment: &str) -> Option<Vec<StorePath>> {
@@ -41,12 +48,16 @@ mod tests {
         let configuration = json!({ "history": [
             { "comment": comment(&layers[0]) },
             { "created_by": "somebody" },
+            { "created_by": "nobody", "empty_layer": true },
             { "comment": comment(&layers[1]) },
             { "comment": "customisation layer" },
             { "comment": "store paths: ['/etc/passwd']" },
         ] });
 
         assert_eq!(store_paths(configuration.to_string().as_bytes()), layers);
+        let [first, second] = layers;
+        let all = [first, vec![], second, vec![], vec![]];
+        assert_eq!(super::layers(configuration.to_string().as_bytes()), all);
     }
 
     #[test]

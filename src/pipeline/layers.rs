@@ -236,7 +236,7 @@ impl Publishing<'_> {
                 lost.push(*number);
             }
         }
-        lost.iter().for_each(|number| drop(self.done.remove(number)));
+        self.done.retain(|number, _| !lost.contains(number));
         (self.on_event)(Event::Lost { layers: lost.len() });
         Ok(())
     }

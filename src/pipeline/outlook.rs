@@ -84,7 +84,7 @@ impl Outlook {
     fn sum(&self, size: impl Fn(&PlannedLayer) -> Option<u64>) -> Sum {
         let mut sum = Sum::default();
         for size in self.layers.iter().filter_map(size) {
-            sum.layers += 1;
+            sum.count += 1;
             sum.size += size;
         }
         sum
@@ -94,11 +94,11 @@ impl Outlook {
 impl fmt::Display for Outlook {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (build, reuse) = (self.build(), self.reuse());
-        write!(formatter, "layers: {} to build ({} unpacked", build.layers, Size(build.size))?;
-        if let Some(upload) = self.estimated_upload().filter(|_| build.layers > 0) {
+        write!(formatter, "layers: {} to build ({} unpacked", build.count, Size(build.size))?;
+        if let Some(upload) = self.estimated_upload().filter(|_| build.count > 0) {
             write!(formatter, ", about {} to send", Size(upload))?;
         }
-        write!(formatter, "), {} to reuse ({})", reuse.layers, Size(reuse.size))?;
+        write!(formatter, "), {} to reuse ({})", reuse.count, Size(reuse.size))?;
         if self.unchanged { formatter.write_str("; the tag names this image already") } else { Ok(()) }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Packages {
     pub(super) tools: Closure,
     /// Where all of these are to be had.
     pub(super) store: StorePaths,
+    /// What the spec names for the image, by the key that does.
+    pub(super) roots: Vec<(KeyPath, StorePath)>,
     named: BTreeMap<AttrPath, StorePath>,
 }
 
@@ -67,7 +69,9 @@ impl Packages {
             Content::Package(package) => Some((package.clone(), path.clone())),
             Content::StorePath(_) | Content::FlakeOutput { .. } => None,
         });
+        let roots = found().filter(|(demand, _)| demand.purpose != Purpose::Tool);
         Self {
+            roots: roots.map(|(demand, path)| (demand.key.clone(), path.clone())).collect(),
             contents: contents.map(|(_, path)| path.clone()).collect(),
             named: named.collect(),
             closure,

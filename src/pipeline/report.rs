@@ -66,11 +66,11 @@ pub struct Totals {
     pub sent: u64,
 }
 
-/// A number of layers, and their size in the registry.
+/// Layers or store paths in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// How many layers.
-    pub layers: usize,
+    /// How many.
+    pub count: usize,
     /// Their sizes together, in bytes.
     pub size: u64,
 }
@@ -85,7 +85,7 @@ impl Totals {
                 Fate::Reused => &mut totals.reused,
                 Fate::Mounted => &mut totals.mounted,
             };
-            sum.layers += 1;
+            sum.count += 1;
             sum.size += layer.size;
             totals.sent += layer.sent;
         }
@@ -96,7 +96,7 @@ impl Totals {
 impl fmt::Display for Totals {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "layers: {} built, {} reused", self.made, self.reused)?;
-        if self.mounted.layers > 0 {
+        if self.mounted.count > 0 {
             write!(formatter, ", {} mounted", self.mounted)?;
         }
         write!(formatter, "; {} sent", Size(self.sent))
@@ -105,7 +105,7 @@ impl fmt::Display for Totals {
 
 impl fmt::Display for Sum {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ({})", self.layers, Size(self.size))
+        write!(formatter, "{} ({})", self.count, Size(self.size))
     }
 }
 

@@ -128,6 +128,12 @@ impl RegistrySettings {
         self
     }
 
+    /// Refuses manifests with layers of a media type, as registries do that are older than it.
+    pub fn knows_no_layers_of(mut self, media_type: &str) -> Self {
+        self.rules.foreign_layers = Some(media_type.to_owned());
+        self
+    }
+
     /// Sets how a session that was cut goes on.
     pub fn resume(mut self, resume: Resume) -> Self {
         self.rules.resume = resume;

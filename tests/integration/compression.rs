@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nixlayer::oci::media_type;
+use nixlayer::simulate::Status;
 use serde_json::Value;
 
 use crate::support::{Auth, DockerRegistry, Image, TestJob, UnpackedImage, skopeo, succeed};
@@ -19,7 +21,7 @@ fn layers_of_every_compression_are_stored_by_docker_registry_and_read_by_skopeo(
         )
     };
     let mut configurations: Vec<Value> = Vec::new();
-    for (compression, media_type) in CASES {
+    for (compression, ending) in CASES {
         let job = TestJob::image_of_spec(&spec(compression)).trusting(registry.address());
         let there = format!("{}/team/app", registry.address());
 
@@ -27,7 +29,7 @@ fn layers_of_every_compression_are_stored_by_docker_registry_and_read_by_skopeo(
 
         let image = Image::from_layout(&job.place("project/layout"), "latest");
         for layer in image.manifest["layers"].as_array().unwrap() {
-            assert_eq!(layer["mediaType"], format!("application/vnd.oci.image.layer.v1.{media_type}"));
+            assert_eq!(layer["mediaType"], format!("application/vnd.oci.image.layer.v1.{ending}"));
         }
         // Through a folder without compression, since umoci 0.4.7 reads no zstd.
         let [plain, again] = ["plain", "again"].map(|name| job.place(name).display().to_string());
@@ -47,4 +49,20 @@ fn layers_of_every_compression_are_stored_by_docker_registry_and_read_by_skopeo(
         configurations.windows(2).all(|pair| pair[0] == pair[1]),
         "the tars are the same: {configurations:?}"
     );
+}
+
+#[test]
+fn a_registry_that_knows_no_zstd_gets_gzip_and_the_log_says_so() {
+    let mut job = TestJob::image_of_spec("name: z\ncontents: [hello]\ncompression: zstd\n");
+    job.start_registry_with(|settings| settings.knows_no_layers_of(media_type::LAYER_ZSTD));
+
+    let outcome = job.run_cleanly();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    assert!(outcome.trace.contains("layers are made again with gzip, since with zstd "), "{}", outcome.trace);
+    let manifest: Value =
+        serde_json::from_slice(&job.registry.manifest("team/app", "latest").unwrap()).unwrap();
+    for layer in manifest["layers"].as_array().unwrap() {
+        assert_eq!(layer["mediaType"], media_type::LAYER_GZIP);
+    }
 }

@@ -29,6 +29,8 @@ mod locks;
 #[cfg(test)]
 mod mistakes;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod real_parts;
 #[cfg(test)]
 mod registries;

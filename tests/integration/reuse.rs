@@ -290,6 +290,17 @@ fn forge(job: &TestJob, from: &str, to: &str, change: impl FnOnce(&mut Value)) {
     runtime.block_on(registry.put_manifest(&repository, &reference, bytes)).unwrap();
 }
 
+/// What the log then says, and what was done to a manifest.
+type Forgery = (&'static str, fn(&mut Value));
+
+/// Somebody else's layer under the key of ours.
+fn swap(manifest: &mut Value) {
+    let other = manifest["layers"][1].clone();
+    for part in ["digest", "size"] {
+        manifest["layers"][0][part] = other[part].clone();
+    }
+}
+
 const SIGNATURE: &str = "dev.nixlayer.records.signature";
 
 #[test]
@@ -298,31 +309,24 @@ fn forged_records_are_not_used() {
     build(&job, "good");
     let expected =
         job.pushed("good").layer_digests().iter().map(|digest| (*digest).to_owned()).collect::<Vec<_>>();
-    let swap = |manifest: &mut Value| {
-        // Somebody else's layer under the key of ours.
-        let other = manifest["layers"][1].clone();
-        for part in ["digest", "size"] {
-            manifest["layers"][0][part] = other[part].clone();
-        }
-    };
-    let forgeries: [(&str, &dyn Fn(&mut Value)); 4] = [
-        ("they are not what `runner-1` has signed for this repository", &|manifest| swap(manifest)),
-        ("they are not signed", &|manifest| {
+    let forgeries: [Forgery; 4] = [
+        ("they are not what `runner-1` has signed for this repository", swap),
+        ("they are not signed", |manifest| {
             swap(manifest);
             manifest["annotations"].as_object_mut().unwrap().remove(SIGNATURE);
         }),
-        ("their signature is none", &|manifest| {
+        ("their signature is none", |manifest| {
             swap(manifest);
             manifest["annotations"][SIGNATURE] = json!("x");
         }),
-        ("their key `evil` is not trusted here", &|manifest| {
+        ("their key `evil` is not trusted here", |manifest| {
             swap(manifest);
             let signature = manifest["annotations"][SIGNATURE].as_str().unwrap().replace("runner-1", "evil");
             manifest["annotations"][SIGNATURE] = json!(signature);
         }),
     ];
     for (reason, change) in forgeries {
-        forge(&job, "good", "bad", |manifest| change(manifest));
+        forge(&job, "good", "bad", change);
         freshen(&job);
 
         let said = build_with(&job, "bad", &[]);

@@ -14,7 +14,7 @@ use super::endpoint::{Endpoint, endpoint, query};
 use super::reply::{Reply, content, digest_invalid, empty, error, with};
 use super::store::{Manifest, ManifestRefused};
 use super::{Logged, Shared, uploads};
-use crate::oci::Digest;
+use crate::oci::{self, Descriptor, Digest};
 
 /// Answers any request, and logs it.
 pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
@@ -140,6 +140,12 @@ fn put_manifest(
     state.manifests += 1;
     if shared.settings.rules.loses_blobs_at == Some(state.manifests) {
         state.store.lose_blobs(repository);
+    }
+    let rules = &shared.settings.rules;
+    let is_foreign = |layer: &Descriptor| rules.foreign_layers.as_ref() == Some(&layer.media_type);
+    let read = oci::Manifest::parse(&manifest.bytes);
+    if read.is_ok_and(|read| read.layers.iter().any(is_foreign)) {
+        return error(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", "unknown media type in a layer");
     }
     match state.store.put_manifest(repository, reference, manifest) {
         Ok(digest) => {

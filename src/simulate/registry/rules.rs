@@ -9,6 +9,8 @@ pub(super) struct Rules {
     pub(super) locations: Locations,
     /// Before which manifest blobs are lost, counted from 1.
     pub(super) loses_blobs_at: Option<usize>,
+    /// A media type that no layer of a manifest may have.
+    pub(super) foreign_layers: Option<String>,
 }
 
 /// How a session goes on after a request of it was cut.
