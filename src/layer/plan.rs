@@ -1,12 +1,17 @@
 //! Groups the store paths of a [`Closure`] into layers.
 //!
 //! Two images share a layer only when its bytes are equal, so a plan decides what the next version of
-//! an image sends again. [`LayerPlan::auto`] makes the same plan as dockerTools.
+//! an image sends again.
+//!
+//! * [`LayerPlan::auto`] looks at the closure alone, and makes the same plan as dockerTools.
+//! * [`LayerPlan::stable`] also looks at the image now under the tag, and keeps what it can of it.
 
 mod auto;
 mod graph;
+mod merge;
 #[cfg(test)]
 mod samples;
+mod stable;
 
 use self::graph::Graph;
 use crate::nix::{Closure, StorePath};
@@ -54,6 +59,19 @@ impl LayerPlan {
     pub fn auto(closure: &Closure, budget: LayerBudget) -> Self {
         let graph = Graph::new(closure);
         Self::in_order(&graph, auto::groups(&graph, budget.for_the_store()))
+    }
+
+    /// The plan that sends the fewest bytes, now and with later updates, where the registry has an image
+    /// with the store layers `previous`: in any order, also with paths that nobody knows any more.
+    ///
+    /// Without one, or if it has no package of the closure, the plan of [`Self::auto`].
+    pub fn stable(closure: &Closure, budget: LayerBudget, previous: &[Vec<StorePath>]) -> Self {
+        let graph = Graph::new(closure);
+        if !stable::is_predecessor(&graph, previous) {
+            return Self::auto(closure, budget);
+        }
+        let groups = stable::groups(&graph, budget.for_the_store(), previous);
+        Self::in_order(&graph, groups)
     }
 
     /// A layer comes after what it needs, because that has a smaller closure.

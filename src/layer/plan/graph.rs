@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::nix::{Closure, PathInfo};
+use crate::nix::{Closure, PathInfo, StorePath};
 
 /// The references of a closure, between the places that its paths have in the sorted list.
 pub(super) struct Graph<'a> {
@@ -25,6 +25,11 @@ impl<'a> Graph<'a> {
             }
         }
         Self { infos, uses, users }
+    }
+
+    /// The place of `path`, if it is one of the closure.
+    pub(super) fn node(&self, path: &StorePath) -> Option<usize> {
+        self.infos.binary_search_by(|info| info.path.cmp(path)).ok()
     }
 
     pub(super) fn closure_size(&self, nodes: &[usize]) -> u128 {
