@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reuse::{Earlier, Known};
-use super::{BuildError, Prepared, history};
+use super::{BuildError, Prepared, blocking, budget, history};
 use crate::layer::{Compression, LayerKey, LayerPlan};
 use crate::nix::StorePath;
 use crate::record::Record;
@@ -120,7 +120,8 @@ impl Prepared<'_> {
         }
     }
 
-    async fn stable_plan(&self, _previous: Vec<Vec<StorePath>>) -> Result<LayerPlan, BuildError> {
-        Ok(self.plan.clone())
+    async fn stable_plan(&self, previous: Vec<Vec<StorePath>>) -> Result<LayerPlan, BuildError> {
+        let (closure, budget) = (self.packages.closure.clone(), budget(self.build.spec));
+        blocking(move || LayerPlan::stable(&closure, budget, &previous)).await
     }
 }

@@ -131,8 +131,7 @@ impl Build<'_> {
             Some(lock) => locked::find(self, lock, &quota).await?,
             None => Packages::realise(self, &quota).await?,
         };
-        let budget = LayerBudget::new(usize::from(self.spec.layers.max)).unwrap_or_default();
-        let closure = packages.closure.clone();
+        let (closure, budget) = (packages.closure.clone(), budget(self.spec));
         let plan = blocking(move || LayerPlan::auto(&closure, budget)).await?;
         on_event(Event::Realised {
             paths: packages.closure.len(),
@@ -233,6 +232,11 @@ fn annotations(spec: &ImageSpec, variable: &Variable<'_>) -> Result<BTreeMap<Str
         Ok((name.clone(), value))
     });
     expanded.collect()
+}
+
+/// How many layers the spec allows; its numbers are those that there are.
+fn budget(spec: &ImageSpec) -> LayerBudget {
+    LayerBudget::new(usize::from(spec.layers.max)).unwrap_or_default()
 }
 
 /// The compression that the spec asks for; its levels are those that there are.

@@ -463,3 +463,33 @@ fn a_key_is_made_once_and_is_its_owners() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(secret.starts_with("runner-1:"));
 }
+
+/// With the image before at hand, what has not changed keeps its layers, though the closure is another.
+#[test]
+fn stable_layers_stay_where_they_are() {
+    let spec = |contents: &str, strategy: &str| {
+        format!(
+            "name: s\ncontents: [{contents}]\ncreated: epoch\nlayers: {{ max: 12, strategy: {strategy} }}\n"
+        )
+    };
+    let mut sent_by = Vec::new();
+    for strategy in ["auto", "stable"] {
+        let job = signing_job(&spec("hello, jq, curl", strategy));
+        build(&job, "latest");
+        fs::write(job.place("project/image.yaml"), spec("hello, jq, curl, moreutils", strategy)).unwrap();
+        freshen(&job);
+        let before = job.registry.log().len();
+
+        build(&job, "latest");
+
+        sent_by.push(sent(&job.registry.log()[before..]));
+        let (before, digest) = (job.registry.log().len(), job.tag("latest"));
+        freshen(&job);
+        let said = build(&job, "latest");
+        assert!(said.contains("layers: 0 (0 B) built"), "{said}");
+        assert_eq!(job.tag("latest"), digest);
+        // The history of the image is one more.
+        assert_eq!(requests(&job, before).len(), if strategy == "stable" { 4 } else { 3 });
+    }
+    assert!(sent_by[1] < sent_by[0], "{sent_by:?}");
+}
