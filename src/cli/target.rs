@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use oci_client::Reference;
-
 use super::workplace::Workplace;
 use super::{credentials, say};
 use crate::failure::Failure;
@@ -45,16 +43,17 @@ impl std::str::FromStr for Image {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix("docker://").unwrap_or(text);
-        let reference = Reference::try_from(text).map_err(|error| error.to_string())?;
-        if reference.digest().is_some() {
+        if text.contains('@') {
             return Err("the digest of an image follows from what is in it: name a tag".to_owned());
         }
-        let named = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
-        let tag = reference.tag().filter(|_| named).map(str::parse).transpose();
-        let repository = Repository::new(reference.registry(), reference.repository());
+        let error = |error: ReferenceError| error.to_string();
+        let (repository, tag) = match text.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+            Some(_) | None => (text, None),
+        };
         Ok(Self {
-            repository: repository.map_err(|error| error.to_string())?,
-            tag: tag.map_err(|error: ReferenceError| error.to_string())?,
+            repository: repository.parse().map_err(error)?,
+            tag: tag.map(str::parse).transpose().map_err(error)?,
         })
     }
 }

@@ -136,8 +136,7 @@ impl Publishing<'_> {
         let mut workshop = Workshop::new(self.destination, self.layers.compression(), self.effort);
         let last = self.layers.len();
         let root_missing = missing.contains(&last);
-        let store =
-            if root_missing { prepared.store_for_root().await? } else { prepared.packages.store.clone() };
+        let store = self.store(&missing).await?;
         // What the last layer links to is listed while it arrives, where it is not on disk and on its way anyway.
         let mut unlisted = BTreeSet::new();
         if root_missing && prepared.root.get().is_none() {
@@ -179,6 +178,19 @@ impl Publishing<'_> {
                 workshop.start(last, Work::Root(root), sessions.remove(&last));
             }
         }
+    }
+
+    /// Where the store paths are to be had that it takes to make these layers.
+    async fn store(&self, missing: &BTreeSet<usize>) -> Result<StorePaths, BuildError> {
+        let Prepared { build, packages, root, .. } = self.prepared;
+        let quota = Quota::new(self.on_event);
+        let assembles = missing.contains(&self.layers.len()) && root.get().is_none();
+        if assembles && build.spec.has_commands() {
+            return packages.store_for_commands(build, &quota).await;
+        }
+        let made = missing.iter().flat_map(|number| self.layers.material(*number).paths());
+        let named = packages.contents.iter().filter(|_| assembles);
+        Ok(packages.store(build, &made.chain(named).cloned().collect(), &quota).await)
     }
 
     /// The tree of the last layer, put together when it is first needed.
@@ -278,16 +290,6 @@ impl Publishing<'_> {
             fate: *fate,
             sent: *sent,
         }
-    }
-}
-
-impl Prepared<'_> {
-    /// Where store paths come from when the last layer is made: commands need them on disk.
-    async fn store_for_root(&self) -> Result<StorePaths, BuildError> {
-        if self.build.spec.has_commands() && self.root.get().is_none() {
-            return self.packages.store_for_commands(self.build).await;
-        }
-        Ok(self.packages.store.clone())
     }
 }
 

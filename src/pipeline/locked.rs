@@ -1,6 +1,6 @@
 //! Building by the lock: no evaluation, and no more of the host's Nix than what lies in its store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -79,32 +79,39 @@ pub(super) fn folder_hashes(
     Ok(hashes)
 }
 
-/// Finds what the lock names: on the host, as far as it has the same, else in binary caches.
-pub(super) async fn find(build: &Build<'_>, lock: &Lock, quota: &Quota<'_>) -> Result<Packages, BuildError> {
-    let spec = build.spec;
-    let resolved = resolve(spec, build.project, lock)?;
-    let all = if spec.has_commands() { &resolved.tools } else { &resolved.image };
-    let on_disk = on_host(build, all, quota).await;
-    let missing: Vec<StorePath> = all.paths().filter(|path| !on_disk.contains_key(*path)).cloned().collect();
-    if !missing.is_empty() {
-        let size: u64 = missing.iter().filter_map(|path| Some(all.get(path)?.nar_size)).sum();
-        quota.say(&format!(
-            "{} of {} store paths are in binary caches, {} unpacked",
-            missing.len(),
-            all.len(),
-            super::Size(size)
-        ));
+/// Finds what the lock names. Neither the host's store nor a cache is asked yet.
+pub(super) fn find(build: &Build<'_>, lock: &Lock) -> Result<Packages, BuildError> {
+    let Resolved { paths, image, tools } = resolve(build.spec, build.project, lock)?;
+    Ok(Packages::new(&build.spec.demands(), &paths, image, tools, None))
+}
+
+/// Where `paths` of the closure `all` are to be had: on the host, as far as it has the same, else in binary caches.
+pub(super) async fn store(
+    build: &Build<'_>,
+    all: &Closure,
+    paths: &BTreeSet<StorePath>,
+    quota: &Quota<'_>,
+) -> StorePaths {
+    let on_disk = on_host(build, all, paths, quota).await;
+    let missing = paths.iter().filter(|path| !on_disk.contains_key(*path));
+    let sizes: Vec<u64> = missing.filter_map(|path| Some(all.get(path)?.nar_size)).collect();
+    if !sizes.is_empty() {
+        let (count, of, size) = (sizes.len(), paths.len(), super::Size(sizes.iter().sum()));
+        quota.say(&format!("{count} of {of} store paths come from binary caches, {size} unpacked"));
     }
-    let store = StorePaths::new(all, on_disk, Some(Arc::clone(build.caches)));
-    let Resolved { paths, image, tools } = resolved;
-    Ok(Packages::new(&spec.demands(), &paths, image, tools, store))
+    StorePaths::new(all, on_disk, Some(Arc::clone(build.caches)))
 }
 
 /// Those paths that the host's store has just as the lock describes them; they are kept there until the
 /// image is published. A host whose Nix does not work has none.
-async fn on_host(build: &Build<'_>, all: &Closure, quota: &Quota<'_>) -> BTreeMap<StorePath, PathBuf> {
+async fn on_host(
+    build: &Build<'_>,
+    all: &Closure,
+    paths: &BTreeSet<StorePath>,
+    quota: &Quota<'_>,
+) -> BTreeMap<StorePath, PathBuf> {
     let Some(nix) = build.nix.filter(|nix| nix.is_installed()) else { return BTreeMap::new() };
-    let paths: Vec<StorePath> = all.paths().cloned().collect();
+    let paths: Vec<StorePath> = paths.iter().cloned().collect();
     let same = |info: &PathInfo| all.get(&info.path) == Some(info);
     let found = async {
         let known = nix.known(&paths).await?;

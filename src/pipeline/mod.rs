@@ -128,7 +128,7 @@ impl Build<'_> {
         let copies = Copies::find(self).await?;
         let quota = Quota::new(on_event);
         let packages = match self.lock {
-            Some(lock) => locked::find(self, lock, &quota).await?,
+            Some(lock) => locked::find(self, lock)?,
             None => Packages::realise(self, &quota).await?,
         };
         let (closure, budget) = (packages.closure.clone(), budget(self.spec));

@@ -1,11 +1,11 @@
 //! From the names in a spec to store paths, and to the closure that an image needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::event::Quota;
 use super::scratch_store::{self, FillError};
-use super::{Build, BuildError, blocking};
+use super::{Build, BuildError, blocking, locked};
 use crate::folder::Folder;
 use crate::nix::{Closure, StorePath, System};
 use crate::sandbox::Sandbox;
@@ -23,8 +23,8 @@ pub(super) struct Packages {
     pub(super) closure: Closure,
     /// What `extraCommands` sees: the image's closure, a shell and the core utilities.
     pub(super) tools: Closure,
-    /// Where all of these are to be had.
-    pub(super) store: StorePaths,
+    /// Where all of these are to be had, if Nix has brought them to the host.
+    store: Option<StorePaths>,
     /// What the spec names for the image, by the key that does.
     pub(super) roots: Vec<(KeyPath, StorePath)>,
     named: BTreeMap<AttrPath, StorePath>,
@@ -52,7 +52,7 @@ impl Packages {
         let image: Vec<StorePath> = image.map(|(_, path)| path.clone()).collect();
         let closure = nix.closure(&image).await?;
         let tools = if spec.has_commands() { nix.closure(&evaluated.paths).await? } else { closure.clone() };
-        let store = StorePaths::of_host(&tools);
+        let store = Some(StorePaths::of_host(&tools));
         Ok(Self::new(&demands, &evaluated.paths, closure, tools, store))
     }
 
@@ -61,7 +61,7 @@ impl Packages {
         paths: &[StorePath],
         closure: Closure,
         tools: Closure,
-        store: StorePaths,
+        store: Option<StorePaths>,
     ) -> Self {
         let found = || demands.iter().zip(paths);
         let contents = found().filter(|(demand, _)| demand.purpose == Purpose::Contents);
@@ -80,14 +80,32 @@ impl Packages {
         }
     }
 
+    /// Where `paths` are to be had.
+    pub(super) async fn store(
+        &self,
+        build: &Build<'_>,
+        paths: &BTreeSet<StorePath>,
+        quota: &Quota<'_>,
+    ) -> StorePaths {
+        match &self.store {
+            Some(store) => store.clone(),
+            None => locked::store(build, &self.tools, paths, quota).await,
+        }
+    }
+
     /// The store paths that `extraCommands` see, all of them on disk: what the host lacks is fetched.
-    pub(super) async fn store_for_commands(&self, build: &Build<'_>) -> Result<StorePaths, BuildError> {
-        let on_disk = |path: &StorePath| Some((path.clone(), self.store.on_disk(path)?.clone()));
+    pub(super) async fn store_for_commands(
+        &self,
+        build: &Build<'_>,
+        quota: &Quota<'_>,
+    ) -> Result<StorePaths, BuildError> {
+        let store = self.store(build, &self.tools.paths().cloned().collect(), quota).await;
+        let on_disk = |path: &StorePath| Some((path.clone(), store.on_disk(path)?.clone()));
         let mut found: BTreeMap<_, _> = self.tools.paths().filter_map(on_disk).collect();
         let missing: Vec<StorePath> =
             self.tools.paths().filter(|path| !found.contains_key(*path)).cloned().collect();
         if missing.is_empty() {
-            return Ok(self.store.clone());
+            return Ok(store);
         }
         // Before anything is fetched: commands must be shown a store that is not the host's.
         match build.sandbox {
@@ -97,7 +115,7 @@ impl Packages {
             Some(Sandbox::None) | None => return Err(BuildError::NoSandbox),
         }
         let folder = build.scratch.join(scratch_store::FOLDER);
-        let (place, from) = (folder.clone(), self.store.clone());
+        let (place, from) = (folder.clone(), store);
         let filled = blocking(move || scratch_store::fill(&place, &from, &missing)).await?;
         found.extend(filled.map_err(|error| match error {
             FillError::Read(error) => BuildError::Read(error),

@@ -145,7 +145,7 @@ impl<'a> Earlier<'a> {
             return Ok(Vec::new());
         };
         let Seen { place, manifest, .. } = seen;
-        let config = registry.blob(&place.repository, &manifest.config.digest, place.target).await?;
+        let config = registry.blob(&place.repository, &manifest.config.digest, self.is_ours(place)).await?;
         Ok(config.map(|config| history::store_paths(&config)).unwrap_or_default())
     }
 
@@ -211,7 +211,7 @@ impl<'a> Earlier<'a> {
             say(format!("this host has made another layer of `{}`", record.key));
             return;
         }
-        let ours = self.own_repository() == Some(&place.repository);
+        let ours = self.is_ours(place);
         let wanted: Vec<Record> = records.into_iter().filter(wanted).collect();
         for record in wanted {
             let at =
@@ -227,9 +227,14 @@ impl<'a> Earlier<'a> {
         else {
             return Ok(false);
         };
-        let found = match registry.manifest(&place.repository, &place.tag, place.target).await {
+        let ours = self.is_ours(&place);
+        let found = match registry.manifest(&place.repository, &place.tag, ours).await {
             // Whatever is wrong with an image that is not to be written, the build goes on without it.
-            Err(_) if !place.target => None,
+            Err(error) if !place.target => {
+                let image = place.repository.with_tag(&place.tag);
+                (self.on_event)(Event::Said(format!("the layers of `{image}` are not used: {error}")));
+                None
+            }
             found => found?,
         };
         if place.target {
@@ -246,10 +251,11 @@ impl<'a> Earlier<'a> {
         Ok(true)
     }
 
-    fn own_repository(&self) -> Option<&Repository> {
+    /// Whether an image is in the repository that is written to.
+    fn is_ours(&self, place: &Place) -> bool {
         match self.destination {
-            Some(Destination::Registry { repository, .. }) => Some(repository),
-            Some(Destination::OciLayout(_)) | None => None,
+            Some(Destination::Registry { repository, .. }) => *repository == place.repository,
+            Some(Destination::OciLayout(_)) | None => false,
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::sandbox::Sandbox;
 /// For how long the registry is asked again: the runner repeats the stage itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Checks the payload, the sandbox and, for an image job, that a token for the registry can be had.
+/// Checks the payload, the sandbox and, for an image job, the key of layer records and that a token for the registry
+/// can be had.
 pub async fn prepare(driver: &Driver<'_>, log: &Log) -> Result<(), Failure> {
     let job = driver.job()?;
     let request = job.image_request()?;
@@ -32,6 +33,8 @@ pub async fn prepare(driver: &Driver<'_>, log: &Log) -> Result<(), Failure> {
         log.line(format!("nixlayer {}: an ordinary job, {sandbox}", env!("CARGO_PKG_VERSION")));
         return Ok(());
     };
+    // The key of layer records, and the folder of this host's own.
+    driver.reuse(Vec::new(), false, &|_| {})?;
     check_registry(driver, &job).await?;
     log.line(format!(
         "nixlayer {}: an image job, {sandbox}; `{}` becomes an image in `{}`",

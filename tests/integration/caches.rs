@@ -169,7 +169,7 @@ fn the_seed_image_needs_no_nix_and_is_the_same() {
     let outcome = job.run_cleanly();
 
     assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
-    assert!(outcome.trace.contains("74 of 74 store paths are in binary caches"), "{}", outcome.trace);
+    assert!(outcome.trace.contains("74 of 74 store paths come from binary caches"), "{}", outcome.trace);
     assert_eq!(job.pushed("latest").layer_digests(), image.layer_digests());
 }
 
@@ -213,7 +213,7 @@ fn a_job_that_waits_for_a_cache_can_be_cancelled() {
     job.admin["caches"][servers[1].url()] = json!({});
     let job = job.wrapper(HIDDEN_STORE);
 
-    let outcome = job.run_cancelled_at("store paths are in binary caches");
+    let outcome = job.run_cancelled_at("store paths come from binary caches");
 
     assert!(!outcome.trace.contains("panicked"), "{}", outcome.trace);
     assert_eq!((outcome.cleanup_log.as_str(), job.tags()), ("", vec![]));
@@ -291,7 +291,7 @@ fn one_image_is_made_of_the_store_and_of_a_cache() {
 
     let said = succeed(job.build(&["image.yaml", "--to", "oci:image"], &[]));
 
-    assert!(said.contains("1 of 2 store paths are in binary caches"), "{said}");
+    assert!(said.contains("1 of 2 store paths come from binary caches"), "{said}");
     assert!(said.contains(&format!("digest: {expected}\n")), "{said}");
     let asked: Vec<String> = server.requests().into_iter().map(|request| request.path).collect();
     assert!(!asked.iter().any(|path| path.contains(lib.hash_part())), "{asked:?}");
@@ -319,7 +319,7 @@ fn what_the_store_has_otherwise_comes_from_the_cache() {
     let output = job.build(&["image.yaml", "--to", "oci:image"], &[]);
 
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains(&format!("1 of {paths} store paths are in binary caches")), "{said}");
+    assert!(said.contains(&format!("1 of {paths} store paths come from binary caches")), "{said}");
     let error = failed(&output);
     assert!(error.contains(&format!("`/nix/store/{hello}` cannot be had from `file://")), "{error}");
     assert!(error.contains("cause: it says that the NAR hash is `sha256:"), "{error}");

@@ -16,7 +16,11 @@ const RIGHT: &str = "canary-right-4711";
 const WRONG: &str = "canary-wrong-4711";
 
 fn issuer() -> TokenIssuer {
-    let grants = BTreeMap::from([("team/app", ["pull", "push"].as_slice()), ("team/other", &["pull"])]);
+    let grants = BTreeMap::from([
+        ("team/app", ["pull", "push"].as_slice()),
+        ("team/base", &["pull", "push"]),
+        ("team/other", &["pull"]),
+    ]);
     TokenIssuer::start(vec![Account { user: "ada", password: RIGHT, grants }], SignedDuration::from_mins(5))
 }
 
@@ -88,6 +92,37 @@ fn build_pushes_with_tokens_to_several_places_and_then_only_what_is_new() {
 
     let (stdout, _) = printed(&assert_success(build(&there)));
     assert_eq!(built(&stdout), ["0", "0", "0"], "{stdout}");
+}
+
+/// One token covers both repositories, as GitLab gives it to a job that may read the other project's.
+#[test]
+fn layers_of_another_repository_are_mounted() {
+    let issuer = issuer();
+    let registry = DockerRegistry::start(Auth::Token(&issuer));
+    let mut job = job(&registry, &issuer);
+    let auth = auth_file(&job, "auth.json", registry.address(), RIGHT);
+    let key = job.place("key");
+    succeed(job.nixlayer(&["keygen", "k", key.to_str().unwrap()]));
+    job.admin["records"] = json!({ "key_file": key });
+    let build = |job: &TestJob, repository: &str| {
+        let to = format!("{}/team/{repository}", registry.address());
+        let built = job.build(&["image.yaml", "--to", &to], &[("REGISTRY_AUTH_FILE", &auth)]);
+        printed(&assert_success(built)).0
+    };
+    build(&job, "base");
+    let spec = fs::read_to_string(job.place("project/image.yaml")).unwrap();
+    let from = format!("layers: {{ reuseFrom: \"{}/team/base:latest\" }}\n", registry.address());
+    let job = job.file("image.yaml", &(spec + &from));
+    fs::remove_dir_all(job.place("state")).unwrap();
+
+    let said = build(&job, "app");
+
+    assert!(said.contains("layers: 0 (0 B) built, 0 (0 B) reused, 2 ("), "{said}");
+    let there = format!("docker://{}/team/app:latest", registry.address());
+    let credentials = format!("ada:{RIGHT}");
+    let (layout, creds) =
+        (format!("oci:{}:latest", job.place("copy").display()), ["--src-creds", &credentials]);
+    succeed(skopeo(&[&["copy", "--src-tls-verify=false"], &creds[..], &[&there, &layout]].concat()));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use nixlayer::simulate::Status;
 use nixlayer::simulate::registry::Logged;
 use serde_json::{Value, json};
 
-use crate::support::{CacheServer, TOKEN, TestJob, environment, succeed};
+use crate::support::{CacheServer, TOKEN, TestJob, environment, exit_code, succeed};
 
 /// Everything that a last layer can be made of, and packages.
 const SPEC: &str = "\
@@ -442,6 +442,10 @@ fn a_key_that_others_can_read_is_not_used() {
         said.contains("cause: others can read it, or own it\n  fix:   make it the runner's user's own"),
         "{said}"
     );
+
+    // In a job, before anything else is done.
+    let outcome = job.run();
+    assert_eq!(exit_code(&outcome, "prepare"), Some(42), "{}", outcome.trace);
 
     fs::set_permissions(key_file(&job, "runner-1"), fs::Permissions::from_mode(0o600)).unwrap();
     job.admin["scripts"] = json!({ "read_only": [job.place("keys")] });
