@@ -1,16 +1,12 @@
-//! Building by the lock: no evaluation, and no more of the host's Nix than what lies in its store.
+//! Building by the lock: no evaluation, and no Nix.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use super::event::Quota;
 use super::packages::Packages;
 use super::{Build, BuildError, files};
 use crate::folder::{Folder, FolderError};
 use crate::lock::{Lock, LockError, Outdated, Resolved};
-use crate::nix::{Closure, NarHash, PathInfo, StorePath, System};
-use crate::source::StorePaths;
+use crate::nix::{NarHash, System};
 use crate::spec::{Content, Flake, ImageSpec, Nixpkgs};
 
 /// Why the lock beside a spec cannot be used.
@@ -83,47 +79,4 @@ pub(super) fn folder_hashes(
 pub(super) fn find(build: &Build<'_>, lock: &Lock) -> Result<Packages, BuildError> {
     let Resolved { paths, image, tools } = resolve(build.spec, build.project, lock)?;
     Ok(Packages::new(&build.spec.demands(), &paths, image, tools, None))
-}
-
-/// Where `paths` of the closure `all` are to be had: on the host, as far as it has the same, else in binary caches.
-pub(super) async fn store(
-    build: &Build<'_>,
-    all: &Closure,
-    paths: &BTreeSet<StorePath>,
-    quota: &Quota<'_>,
-) -> StorePaths {
-    let on_disk = on_host(build, all, paths, quota).await;
-    let missing = paths.iter().filter(|path| !on_disk.contains_key(*path));
-    let sizes: Vec<u64> = missing.filter_map(|path| Some(all.get(path)?.nar_size)).collect();
-    if !sizes.is_empty() {
-        let (count, of, size) = (sizes.len(), paths.len(), super::Size(sizes.iter().sum()));
-        quota.say(&format!("{count} of {of} store paths come from binary caches, {size} unpacked"));
-    }
-    StorePaths::new(all, on_disk, Some(Arc::clone(build.caches)))
-}
-
-/// Those paths that the host's store has just as the lock describes them; they are kept there until the
-/// image is published. A host whose Nix does not work has none.
-async fn on_host(
-    build: &Build<'_>,
-    all: &Closure,
-    paths: &BTreeSet<StorePath>,
-    quota: &Quota<'_>,
-) -> BTreeMap<StorePath, PathBuf> {
-    let Some(nix) = build.nix.filter(|nix| nix.is_installed()) else { return BTreeMap::new() };
-    let paths: Vec<StorePath> = paths.iter().cloned().collect();
-    let same = |info: &PathInfo| all.get(&info.path) == Some(info);
-    let found = async {
-        let known = nix.known(&paths).await?;
-        let known: Vec<StorePath> = known.into_iter().filter(same).map(|info| info.path).collect();
-        nix.hold(&known, build.roots).await?;
-        Ok::<_, crate::source::nix::NixError>(known)
-    };
-    match found.await {
-        Ok(known) => known.into_iter().map(|path| (path.clone(), path.to_path_buf())).collect(),
-        Err(error) => {
-            quota.say(&format!("the store of this host is not used: {error}"));
-            BTreeMap::new()
-        }
-    }
 }

@@ -26,6 +26,7 @@ mod report;
 mod reuse;
 mod root;
 mod scratch_store;
+mod stores;
 mod workshop;
 
 use std::collections::BTreeMap;

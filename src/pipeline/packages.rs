@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::event::Quota;
 use super::scratch_store::{self, FillError};
-use super::{Build, BuildError, blocking, locked};
+use super::{Build, BuildError, blocking, stores};
 use crate::folder::Folder;
 use crate::nix::{Closure, StorePath, System};
 use crate::sandbox::Sandbox;
@@ -89,7 +89,7 @@ impl Packages {
     ) -> StorePaths {
         match &self.store {
             Some(store) => store.clone(),
-            None => locked::store(build, &self.tools, paths, quota).await,
+            None => stores::find(build, &self.tools, paths, quota).await,
         }
     }
 
