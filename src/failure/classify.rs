@@ -7,7 +7,7 @@ use crate::folder::FolderError;
 use crate::http::{CertificateFault, ClientCertificateFault, HttpError, Place, RedirectRule};
 use crate::job::JobError;
 use crate::lock::LockError;
-use crate::pipeline::{BuildError, LockFileError};
+use crate::pipeline::{BuildError, LockFileError, is_changed_file};
 use crate::publish::{Answer, AuthError, PublishError, Refusal};
 use crate::source::ReadError;
 use crate::source::binary_cache::{BinaryCacheError, CacheFault};
@@ -112,9 +112,16 @@ impl From<BuildError> for Failure {
                 error,
                 "run `nixlayer lock` where Nix is and commit the file that it writes, or install Nix here",
             ),
-            BuildError::Unlike { .. } => Self::system(error).fix(
-                "find out which host made the record: its store, or what its `extraCommands` made, differs from this host's",
+            BuildError::Unlike { of_commands: true, .. } => Self::build(
+                error,
+                "let `extraCommands` make the same every time: no date, no random number, nothing of the host",
             ),
+            BuildError::Unlike { of_commands: false, .. } => Self::system(error).fix(
+                "find out which host made the record, and whether its store or this host's is damaged: `nix-store --verify --check-contents`",
+            ),
+            BuildError::Layer { ref source } if is_changed_file(source) => {
+                Self::build(error, "let nothing that the job has started write to the project while its image is made")
+            }
             BuildError::Sandbox(_)
             | BuildError::Closure(_)
             | BuildError::Scratch { .. }
@@ -131,6 +138,10 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::BinaryCache(error) => error.into(),
+            ReadError::Altered { ref path, .. } => {
+                let fix = format!("mend the store of this host with `nix-store --repair-path {path}`");
+                Self::system(error).fix(fix)
+            }
             ReadError::Disk { .. } | ReadError::Visit(_) => Self::system(error),
         }
     }

@@ -68,6 +68,16 @@ fn sealed((below, node): (Vec<u8>, RootNode)) -> io::Result<Copied> {
     Ok(Copied { below, node: RootNode { kind, ..node }, digest: Some(digest) })
 }
 
+/// A file of the project was not the same when the layer was written as when its key was made.
+#[derive(Debug, thiserror::Error)]
+#[error("a file of the project changed while the image was made")]
+struct ChangedFile;
+
+/// Whether a layer failed for a file of the project that changed.
+pub fn is_changed_file(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<ChangedFile>())
+}
+
 /// A file whose end is reached only if it has the digest that it had before.
 struct Sealed {
     file: Box<dyn Read + Send>,
@@ -86,7 +96,7 @@ impl Read for Sealed {
         if let Some(hasher) = self.hasher.take_if(|_| at_end)
             && hasher.digest() != self.digest
         {
-            return Err(io::Error::other("a file of the project changed while the image was made"));
+            return Err(io::Error::other(ChangedFile));
         }
         Ok(length)
     }

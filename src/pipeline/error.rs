@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{CommandsFailed, CopyError, OutdatedLock};
-use crate::layer::LayerKey;
 use crate::nix::{ClosureError, StorePath, System};
 use crate::oci::Digest;
 use crate::publish::PublishError;
@@ -91,10 +90,12 @@ pub enum BuildError {
         source: io::Error,
     },
     /// A layer is not what somebody has written down of it.
-    #[error("the layer of `{key}` is `{made}`, and its record says `{recorded}`")]
+    #[error("a layer is `{made}`, and the record of {by} says `{recorded}`")]
     Unlike {
-        /// What the layer is made of.
-        key: LayerKey,
+        /// Whose record it is.
+        by: String,
+        /// Whether commands of the spec made the layer.
+        of_commands: bool,
         /// Its blob, as the record has it.
         recorded: Digest,
         /// Its blob.

@@ -22,6 +22,8 @@ use crate::spec::ProjectPath;
 /// Makes `tree` at `folder`, which does not exist yet and which nobody else may enter.
 pub(super) fn write(tree: &RootTree, folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // Without the group bit that a folder may pass on to what is made in it.
+    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     for (path, node) in tree.iter() {
         let path = folder.join(OsStr::from_bytes(path));
         match &node.kind {

@@ -1,8 +1,7 @@
 //! The layers of an image before any is made: what is in each, its key, and what is known of it.
 
-use std::collections::BTreeMap;
-
-use super::reuse::{Earlier, Known};
+use super::earlier::Earlier;
+use super::reuse::{KnownLayers, Whereabouts};
 use super::{BuildError, Prepared, blocking, budget, history};
 use crate::layer::{Compression, LayerKey, LayerPlan};
 use crate::nix::StorePath;
@@ -14,7 +13,9 @@ pub(super) struct LayerSet {
     compression: Compression,
     plan: LayerPlan,
     keys: Vec<LayerKey>,
-    known: BTreeMap<LayerKey, Known>,
+    known: KnownLayers,
+    /// Whether the key of the last layer says all that it was made of.
+    root_is_recorded: bool,
 }
 
 /// What a layer is made of.
@@ -37,8 +38,10 @@ impl LayerSet {
         };
         let keys = plan.layers().iter().map(|paths| prepared.key(Material::Paths(paths), compression));
         let keys: Vec<LayerKey> = keys.chain([prepared.key(Material::Root, compression)]).collect();
-        let known = earlier.find(&keys).await?;
-        Ok(Self { compression, plan, keys, known })
+        let root_is_recorded = prepared.root_is_recorded();
+        let recorded = if root_is_recorded { &keys } else { &keys[..keys.len() - 1] };
+        let known = KnownLayers::find(earlier, recorded).await?;
+        Ok(Self { compression, plan, keys, known, root_is_recorded })
     }
 
     /// How they are compressed.
@@ -51,11 +54,6 @@ impl LayerSet {
         self.keys.len()
     }
 
-    /// Their numbers, from 1, with their keys.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (usize, LayerKey)> {
-        self.keys.iter().enumerate().map(|(index, key)| (index + 1, *key))
-    }
-
     /// The key of layer `number`.
     pub(super) fn key(&self, number: usize) -> LayerKey {
         self.keys[number - 1]
@@ -66,14 +64,24 @@ impl LayerSet {
         self.plan.layers().get(number - 1).map_or(Material::Root, |paths| Material::Paths(paths))
     }
 
-    /// What is known of the layers that somebody made before.
-    pub(super) fn known(&self) -> &BTreeMap<LayerKey, Known> {
-        &self.known
+    /// Whether layer `number` is what its key says, so that a record of it may be kept.
+    pub(super) fn is_recorded(&self, number: usize) -> bool {
+        self.root_is_recorded || number < self.len()
     }
 
-    /// What came of a key the last time.
-    pub(super) fn record(&self, key: &LayerKey) -> Option<&Record> {
-        self.known.get(key).map(|known| &known.record)
+    /// What is known of the layers that somebody made before.
+    pub(super) fn known(&mut self) -> &mut KnownLayers {
+        &mut self.known
+    }
+
+    /// The record of layer `number`, and where its blob is.
+    pub(super) fn record(&self, number: usize) -> Option<(Record, &Whereabouts)> {
+        self.known.record(&self.key(number))
+    }
+
+    /// A record that says something else of a layer than `made`, and whose it is.
+    pub(super) fn contradiction(&self, made: &Record) -> Option<&(Record, String)> {
+        self.known.contradiction(made)
     }
 }
 
@@ -118,6 +126,12 @@ impl Prepared<'_> {
                 LayerKey::of_store_paths(&compression, infos.map(|info| (&info.path, info.nar_hash)))
             }
         }
+    }
+
+    /// Commands may see another store than the hashes in their key say, where other builders can write to it.
+    fn root_is_recorded(&self) -> bool {
+        let shared = self.build.nix.is_none_or(|nix| nix.has_daemon() || !nix.is_installed());
+        shared || !self.build.spec.has_commands()
     }
 
     async fn stable_plan(&self, previous: Vec<Vec<StorePath>>) -> Result<LayerPlan, BuildError> {

@@ -8,16 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::earlier::{Earlier, REFUSED};
 use super::event::Quota;
 use super::layer_set::LayerSet;
 use super::listing::{self, Listings};
-use super::reuse::{Confirmed, Earlier, confirm};
+use super::reuse::{AT_A_TIME, Whereabouts};
 use super::workshop::{Made, Work, Workshop};
 use super::{BuildError, Effort, Event, Fate, LayerReport, Prepared, Published, Reuse, blocking, root};
 use crate::layer::{Compression, LayerDigests, RootTree};
 use crate::nix::StorePath;
 use crate::oci::{Descriptor, Image, ImageLayer, ImageSource, Tag};
-use crate::publish::{Destination, OpenUpload};
+use crate::publish::{Destination, Mount, OpenUpload, PublishError};
 use crate::record::{Record, annotate};
 use crate::source::StorePaths;
 
@@ -39,11 +42,13 @@ struct Publishing<'a> {
     reuse: &'a Reuse,
     on_event: &'a (dyn Fn(Event) + Sync),
     layers: LayerSet,
+    /// The annotation that tells of a media type which the registry did not take.
+    refused: Option<(String, String)>,
     /// By number, from 1.
     done: BTreeMap<usize, Done>,
 }
 
-/// Publishes with gzip what a registry does not take with zstd.
+/// Publishes with gzip what a registry does not take with zstd, now or the last time.
 pub(super) async fn publish(
     prepared: &Prepared<'_>,
     destination: &Destination,
@@ -52,31 +57,40 @@ pub(super) async fn publish(
     reuse: &Reuse,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published, BuildError> {
-    let publish =
-        |compression| publish_with(prepared, compression, destination, tags, effort, reuse, on_event);
-    match (prepared.compression, publish(prepared.compression).await) {
-        (Compression::Zstd(_), Err(error)) if error.refuses_the_manifest() => {
-            let line = format!("layers are made again with gzip, since with zstd {error}");
-            on_event(Event::Said(line));
-            publish(Compression::default()).await
+    let mut earlier = Earlier::new(Some(destination), tags, reuse, on_event);
+    let wanted = prepared.compression;
+    if let Compression::Zstd(_) = wanted {
+        earlier.look_at_targets().await?;
+        if earlier.has_refused(wanted) {
+            earlier
+                .say("layers are made with gzip, since the registry did not take them with zstd".to_owned());
+        } else {
+            match publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await {
+                Err(error) if error.refuses_the_manifest() => {
+                    earlier.say(format!("layers are made again with gzip, since with zstd {error}"));
+                }
+                published => return published,
+            }
         }
-        (_, published) => published,
+        return publish_as(prepared, Compression::default(), &mut earlier, destination, tags, effort).await;
     }
+    publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await
 }
 
-async fn publish_with(
+async fn publish_as(
     prepared: &Prepared<'_>,
     compression: Compression,
+    earlier: &mut Earlier<'_>,
     destination: &Destination,
     tags: &[Tag],
     effort: Effort,
-    reuse: &Reuse,
-    on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published, BuildError> {
-    let mut earlier = Earlier::new(Some(destination), tags, reuse, on_event);
-    let layers = LayerSet::plan(prepared, compression, &mut earlier).await?;
+    let (reuse, on_event) = (earlier.reuse(), earlier.on_event());
+    let layers = LayerSet::plan(prepared, compression, earlier).await?;
+    let refused = (compression != prepared.compression)
+        .then(|| (REFUSED.to_owned(), prepared.compression.media_type().to_owned()));
     let done = BTreeMap::new();
-    let mut publishing = Publishing { prepared, destination, effort, reuse, on_event, layers, done };
+    let mut publishing = Publishing { prepared, destination, effort, reuse, on_event, layers, refused, done };
     let mut sessions = if reuse.verify { BTreeMap::new() } else { publishing.take_over().await? };
 
     let mut lost_before = false;
@@ -87,7 +101,7 @@ async fn publish_with(
             Some(manifest) => image.with_manifest(manifest),
             None => image,
         };
-        match destination.put_image_over(&image, tags, earlier.standing()).await {
+        match destination.put_image(&image, tags, earlier.standing()).await {
             // A cleanup of the registry may have taken what was there when the push began.
             Err(error) if error.misses_a_blob() && !lost_before => {
                 lost_before = true;
@@ -103,19 +117,23 @@ async fn publish_with(
 }
 
 impl Publishing<'_> {
-    /// Leaves known layers that are there where they are. Gives the sessions that are open for others.
+    /// Leaves known layers that are there where they are, and mounts those of other repositories. Gives the sessions
+    /// that are open for layers which have to be sent after all.
     async fn take_over(&mut self) -> Result<BTreeMap<usize, OpenUpload>, BuildError> {
-        let mut confirmed = confirm(self.destination, self.layers.known()).await?;
+        let mut mounts = self.layers.known().mount(self.destination).await;
         let mut sessions = BTreeMap::new();
-        for (number, key) in self.layers.keys() {
-            match (self.layers.record(&key), confirmed.remove(&key)) {
-                (Some(record), Some(Confirmed::There { mounted })) => {
-                    let fate = if mounted { Fate::Mounted } else { Fate::Reused };
-                    self.done.insert(number, Done { record: *record, fate, sent: 0 });
+        for number in 1..=self.layers.len() {
+            let Some((record, at)) = self.layers.record(number) else { continue };
+            let fate = match (at, mounts.remove(&record.key)) {
+                (Whereabouts::Present, _) => Fate::Reused,
+                (_, Some(Mount::Done)) => Fate::Mounted,
+                (_, Some(Mount::Open(session))) => {
+                    sessions.insert(number, session);
+                    continue;
                 }
-                (_, Some(Confirmed::Gone(Some(session)))) => drop(sessions.insert(number, session)),
-                (_, _) => {}
-            }
+                (_, Some(Mount::Refused) | None) => continue,
+            };
+            self.done.insert(number, Done { record, fate, sent: 0 });
         }
         if !self.done.is_empty() {
             let size = self.done.values().map(|done| done.record.layer.size).sum();
@@ -213,14 +231,19 @@ impl Publishing<'_> {
     async fn finish(&mut self, made: Made) -> Result<(), BuildError> {
         let Made { number, stored, digests: layer, .. } = made;
         let record = Record { key: self.layers.key(number), layer };
-        if self.reuse.verify {
-            self.compare(&record)?;
-        }
-        if let Some(store) = self.reuse.store.clone() {
+        if let Some(store) = self.reuse.store.clone().filter(|_| self.layers.is_recorded(number)) {
             // A host whose disk is full still pushes.
             if let Err(error) = blocking(move || store.put(&record)).await? {
                 (self.on_event)(Event::Said(format!("a layer record cannot be kept: {error}")));
             }
+        }
+        if let Some((said, by)) = self.layers.contradiction(&record) {
+            return Err(BuildError::Unlike {
+                by: by.clone(),
+                of_commands: number == self.layers.len() && self.prepared.build.spec.has_commands(),
+                recorded: said.layer.digest,
+                made: record.layer.digest,
+            });
         }
         let fate = if stored.reused { Fate::There } else { Fate::New };
         self.done.insert(number, Done { record, fate, sent: stored.sent });
@@ -228,26 +251,16 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    /// Fails if somebody's record says something else of the layer.
-    fn compare(&self, made: &Record) -> Result<(), BuildError> {
-        match self.layers.record(&made.key) {
-            Some(record) if record.layer != made.layer => Err(BuildError::Unlike {
-                key: made.key,
-                recorded: record.layer.digest,
-                made: made.layer.digest,
-            }),
-            _ => Ok(()),
-        }
-    }
-
     /// Forgets that layers are done whose blobs are no longer there.
     async fn forget_lost(&mut self) -> Result<(), BuildError> {
-        let mut lost = Vec::new();
-        for (number, Done { record: Record { layer, .. }, .. }) in &self.done {
-            if !self.destination.has_blob(&layer.digest, layer.size).await? {
-                lost.push(*number);
-            }
-        }
+        let destination = self.destination;
+        let layers = self.done.iter().map(|(number, done)| (*number, done.record.layer));
+        let asked = layers.map(|(number, layer)| async move {
+            let there = destination.has_blob(&layer.digest, layer.size).await?;
+            Ok::<_, PublishError>((!there).then_some(number))
+        });
+        let lost: Vec<Option<usize>> = stream::iter(asked).buffer_unordered(AT_A_TIME).try_collect().await?;
+        let lost: BTreeSet<usize> = lost.into_iter().flatten().collect();
         self.done.retain(|number, _| !lost.contains(number));
         (self.on_event)(Event::Lost { layers: lost.len() });
         Ok(())
@@ -255,11 +268,13 @@ impl Publishing<'_> {
 
     fn image(&self) -> Image {
         let records: Vec<Record> = self.done.values().map(|done| done.record).collect();
+        let sealed = self.done.iter().filter(|(number, _)| self.layers.is_recorded(**number));
+        let sealed: Vec<Record> = sealed.map(|(_, done)| done.record).collect();
         let seal = match self.destination {
-            Destination::Registry { repository, .. } => self.reuse.trust.seal(repository, &records),
+            Destination::Registry { repository, .. } => self.reuse.trust.seal(repository, &sealed),
             Destination::OciLayout(_) => None,
         };
-        image(self.prepared, &self.layers, &records, seal)
+        image(self.prepared, &self.layers, &records, seal.into_iter().chain(self.refused.clone()))
     }
 
     /// Layers of store paths, those first that will take longest.
@@ -293,18 +308,20 @@ impl Publishing<'_> {
     }
 }
 
-/// The image of these layers, given what came of each, and an annotation that seals these records.
+/// The image of these layers, given what came of each.
 pub(super) fn image(
     prepared: &Prepared<'_>,
     layers: &LayerSet,
     records: &[Record],
-    seal: Option<(String, String)>,
+    more_annotations: impl IntoIterator<Item = (String, String)>,
 ) -> Image {
     let layer = |(index, record): (usize, &Record)| {
         let LayerDigests { diff_id, digest, size, .. } = record.layer;
         let media_type = layers.compression().media_type().to_owned();
         let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
-        annotate(&mut descriptor, record);
+        if layers.is_recorded(index + 1) {
+            annotate(&mut descriptor, record);
+        }
         let comment = Some(layers.material(index + 1).comment());
         ImageLayer { diff_id, descriptor, comment, created_by: Some("nixlayer".to_owned()) }
     };
@@ -313,6 +330,6 @@ pub(super) fn image(
         created: prepared.created.to_string(),
         config: prepared.config.clone(),
         layers: records.iter().enumerate().map(layer).collect(),
-        annotations: prepared.annotations.clone().into_iter().chain(seal).collect(),
+        annotations: prepared.annotations.clone().into_iter().chain(more_annotations).collect(),
     })
 }

@@ -46,13 +46,13 @@ impl Listing {
     }
 }
 
-/// The listings of `paths`, each read from its start to its end.
+/// The listings of `paths`.
 pub(super) fn read(store: &StorePaths, paths: &[StorePath]) -> Result<Listings, ReadError> {
     let mut listings = Listings::new();
     for tree in store.upcoming(paths) {
         let path = tree.path();
         let mut listing = Listing::default();
-        tree.read(|entry| -> io::Result<()> {
+        tree.list(|entry| -> io::Result<()> {
             listing.note(&entry);
             Ok(())
         })?;

@@ -8,6 +8,7 @@
 mod commands;
 mod copies;
 mod description;
+mod earlier;
 mod error;
 mod event;
 mod explain;
@@ -39,6 +40,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::commands::CommandsFailed;
 use self::copies::Copies;
+pub use self::copies::is_changed_file;
 pub use self::error::BuildError;
 use self::event::Quota;
 pub use self::event::{Event, Size};

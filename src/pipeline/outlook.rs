@@ -1,10 +1,10 @@
 //! What a push would do, before anything moves.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
+use super::earlier::Earlier;
 use super::layer_set::LayerSet;
-use super::reuse::{Confirmed, Earlier, confirm};
+use super::reuse::Whereabouts;
 use super::{BuildError, Event, Prepared, Reuse, Size, Sum, layers};
 use crate::layer::LayerDigests;
 use crate::nix::StorePath;
@@ -123,18 +123,8 @@ pub(super) async fn outlook(
     let (destination, tags) = against.unzip();
     let mut earlier = Earlier::new(destination, tags.unwrap_or_default(), reuse, on_event);
     let layers = LayerSet::plan(prepared, prepared.compression, &mut earlier).await?;
-    let mut there = BTreeMap::new();
-    if let Some(destination) = destination {
-        let known = layers.known().iter().map(|(key, known)| (*key, known.clone()));
-        let (elsewhere, near): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            known.partition(|(_, it)| it.is_elsewhere());
-        let confirmed = confirm(destination, &near).await?;
-        let is_there = |(_, confirmed): &(_, Confirmed)| matches!(confirmed, Confirmed::There { .. });
-        there.extend(confirmed.into_iter().filter(is_there).map(|(key, _)| (key, Decision::Reuse)));
-        // To mount a blob is to move it, so whether that works is not tried.
-        there.extend(elsewhere.into_keys().map(|key| (key, Decision::Mount)));
-    }
-    let planned = layers.keys().map(|(number, key)| {
+    let planned = (1..=layers.len()).map(|number| {
+        let record = layers.record(number);
         let material = layers.material(number);
         let paths = material.paths().to_vec();
         let nar_size = |path| prepared.packages.closure.get(path).map_or(0, |info| info.nar_size);
@@ -143,12 +133,18 @@ pub(super) async fn outlook(
             contents: material.summary(),
             nar_size: paths.iter().map(nar_size).sum(),
             paths,
-            decision: there.get(&key).copied().unwrap_or(Decision::Build),
-            known: layers.record(&key).map(|record| record.layer),
+            decision: match record {
+                Some((_, Whereabouts::Present)) => Decision::Reuse,
+                // To mount a blob is to move it, so whether that works is not tried.
+                Some((_, Whereabouts::Elsewhere(_))) => Decision::Mount,
+                Some((_, Whereabouts::Gone | Whereabouts::Unknown)) | None => Decision::Build,
+            },
+            known: record.map(|(record, _)| record.layer),
         }
     });
     let planned: Vec<PlannedLayer> = planned.collect();
-    let records: Option<Vec<Record>> = layers.keys().map(|(_, key)| layers.record(&key).copied()).collect();
+    let record = |number| Some(layers.record(number)?.0);
+    let records: Option<Vec<Record>> = (1..=layers.len()).map(record).collect();
     let image = records.map(|records| layers::image(prepared, &layers, &records, None));
     let unchanged = image.is_some_and(|image| earlier.same_image(image.manifest_bytes()).is_some());
     Ok(Outlook { layers: planned, unchanged })

@@ -101,13 +101,9 @@ impl Destination {
         }
     }
 
-    /// Brings an image there whose layers are there, and lets the tags name it.
-    pub async fn put_image(&self, image: &Image, tags: &[Tag]) -> Result<Published, PublishError> {
-        self.put_image_over(image, tags, &Standing::new()).await
-    }
-
-    /// As [`put_image`](Self::put_image), given what some of the tags name.
-    pub async fn put_image_over(
+    /// Brings an image there whose layers are there, and lets the tags name it. `standing` is what is known of the
+    /// tags.
+    pub async fn put_image(
         &self,
         image: &Image,
         tags: &[Tag],

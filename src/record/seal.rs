@@ -11,7 +11,7 @@
 //! …
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -67,8 +67,10 @@ impl Trust {
             return Err(Distrust::Stranger(name()));
         }
         let records = records_in(manifest);
+        // Of two for one key, the signature could be of either.
+        let unique: BTreeSet<_> = records.iter().map(|record| record.key).collect();
         let message = message(repository, &records);
-        if named.any(|key| key.verifies(message.as_bytes(), &signature)) {
+        if unique.len() == records.len() && named.any(|key| key.verifies(message.as_bytes(), &signature)) {
             Ok(records)
         } else {
             Err(Distrust::Altered(name()))
@@ -78,9 +80,9 @@ impl Trust {
 
 fn message(repository: &Repository, records: &[Record]) -> String {
     let mut message = format!("nixlayer layer records 1\n{repository}\n");
-    // Two layers of the same key would be the same layer.
-    let sorted: BTreeMap<_, _> = records.iter().map(|record| (record.key, record)).collect();
-    for record in sorted.values() {
+    let mut sorted: Vec<&Record> = records.iter().collect();
+    sorted.sort_by_key(|record| record.key);
+    for record in sorted {
         // A string takes every text.
         let _ = writeln!(message, "{record}");
     }
@@ -160,6 +162,22 @@ mod tests {
         // Somebody else's key of the same name.
         let other = SecretKey::from_seed("k", &[8; 32]).unwrap().public_key().clone();
         assert_eq!(Trust { signer: None, public_keys: vec![other] }.believe(&good, &app), not_so);
+    }
+
+    /// Under the signature of one record, a second one for the same key would bring another blob.
+    #[test]
+    fn a_key_with_two_records_is_not_believed() {
+        let (a, b, app) = (record_of("a"), record_of("b"), repository("r.example/app"));
+        let signer = trust("k");
+        let (name, value) = signer.seal(&app, &[a]).unwrap();
+        let evil = Record { key: a.key, ..b };
+        for records in [[evil, a], [a, evil], [a, a]] {
+            let manifest = Manifest::parse(&manifest(&records, &[(&name, &value)])).unwrap();
+            assert_eq!(signer.believe(&manifest, &app), Err(Distrust::Altered("k".to_owned())));
+            // Not even if all of it was signed.
+            let all = signed(&signer, &app, &records);
+            assert!(signer.believe(&all, &app).is_err());
+        }
     }
 
     #[test]

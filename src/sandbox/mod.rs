@@ -204,6 +204,12 @@ fn arguments(view: &View) -> Vec<OsString> {
     if !view.network {
         add("--unshare-net", &[]);
     }
+    if !view.host {
+        // Who builds, and where, as in Nix' own sandbox: the same on every host.
+        for (option, value) in [("--uid", "1000"), ("--gid", "100"), ("--hostname", "localhost")] {
+            add(option, &[Path::new(value)]);
+        }
+    }
     if view.host {
         for folder in HOST_FOLDERS.map(Path::new) {
             add("--ro-bind-try", &[folder, folder]);

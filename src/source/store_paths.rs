@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::binary_cache::{BinaryCacheError, BinaryCaches, Incoming};
 use super::local_store;
+use crate::nix::nar::{NarHasher, NarWriter};
 use crate::nix::tree::Entry;
-use crate::nix::{Closure, PathInfo, StorePath};
+use crate::nix::{Closure, NarHash, PathInfo, StorePath};
 
 /// How many paths of one layer arrive at a time: the one that is read, and those that come next.
 const AT_A_TIME: usize = 4;
@@ -34,6 +35,16 @@ pub enum ReadError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// The path on disk is not what is known of it.
+    #[error("`{path}` on this host has a NAR of the hash `{found}`, and should have `{known}`")]
+    Altered {
+        /// The path.
+        path: StorePath,
+        /// The hash of the tree that is there.
+        found: NarHash,
+        /// The hash that the store's database or the lock knows.
+        known: NarHash,
     },
     /// The path cannot be had from a binary cache.
     #[error(transparent)]
@@ -72,10 +83,11 @@ impl StorePaths {
     }
 
     fn begin<'a>(&'a self, path: &'a StorePath) -> Tree<'a> {
-        if let Some(place) = self.on_disk.get(path) {
-            return Tree { path, from: From::Disk(place) };
+        let info = self.infos.get(path);
+        if let (Some(place), Some(info)) = (self.on_disk.get(path), info) {
+            return Tree { path, from: From::Disk { place, known: info.nar_hash } };
         }
-        let incoming = || Some(self.caches.as_ref()?.begin(self.infos.get(path)?));
+        let incoming = || Some(self.caches.as_ref()?.begin(info?));
         Tree {
             path,
             from: incoming().map_or(From::Nowhere, |incoming| From::BinaryCache(Box::new(incoming))),
@@ -97,7 +109,7 @@ pub struct Tree<'a> {
 }
 
 enum From<'a> {
-    Disk(&'a PathBuf),
+    Disk { place: &'a PathBuf, known: NarHash },
     BinaryCache(Box<Incoming>),
     Nowhere,
 }
@@ -122,10 +134,30 @@ impl<'a> Tree<'a> {
     }
 
     /// Calls `visit` for every entry, in the order of [`crate::nix::tree`]. What was made of them counts
-    /// only if this gives no error. It may block.
-    pub fn read(self, visit: impl FnMut(Entry<'_>) -> io::Result<()>) -> Result<(), ReadError> {
+    /// only if this gives no error: at the end the tree must have the hash that is known of it. It may block.
+    ///
+    /// A store can be other than its database says, by a bad disk, or where builders can write to it.
+    pub fn read(self, mut visit: impl FnMut(Entry<'_>) -> io::Result<()>) -> Result<(), ReadError> {
         match self.from {
-            From::Disk(place) => local_store::read(place, visit).map_err(|error| error.of(self.path)),
+            From::Disk { place, known } => {
+                let mut nar = NarWriter::new(NarHasher::default()).map_err(ReadError::Visit)?;
+                local_store::read(place, |entry| nar.pass(entry, &mut visit))
+                    .map_err(|error| error.of(self.path))?;
+                let found = nar.finish().map_err(ReadError::Visit)?.hash();
+                if found == known {
+                    return Ok(());
+                }
+                Err(ReadError::Altered { path: self.path.clone(), found, known })
+            }
+            From::BinaryCache(incoming) => incoming.read(visit),
+            From::Nowhere => Err(BinaryCacheError::NoCache { path: self.path.clone() }.into()),
+        }
+    }
+
+    /// As [`read`](Self::read), for the names alone: what is on disk is not read, and so not hashed.
+    pub fn list(self, visit: impl FnMut(Entry<'_>) -> io::Result<()>) -> Result<(), ReadError> {
+        match self.from {
+            From::Disk { place, .. } => local_store::read(place, visit).map_err(|error| error.of(self.path)),
             From::BinaryCache(incoming) => incoming.read(visit),
             From::Nowhere => Err(BinaryCacheError::NoCache { path: self.path.clone() }.into()),
         }

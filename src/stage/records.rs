@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Driver;
@@ -60,9 +60,11 @@ impl Driver<'_> {
                 "make it the runner's user's own with `chown`, and nobody else's with `chmod 600`",
             ));
         }
-        let shown = [&self.config.builds_dir, &self.config.cache_dir];
-        let mut shown = shown.into_iter().chain(&self.config.scripts.read_only);
-        if sandbox::is_shown(&place) || shown.any(|folder| place.starts_with(folder)) {
+        let own = [&self.config.builds_dir, &self.config.cache_dir].into_iter();
+        let search_path = self.config.nix.search_path.values().map(PathBuf::from);
+        let mut shown = own.chain(&self.config.scripts.read_only).cloned().chain(search_path);
+        let holds_it = |folder: PathBuf| place.starts_with(folder.canonicalize().unwrap_or(folder));
+        if sandbox::is_shown(&place) || shown.any(holds_it) {
             return Err(refused("jobs can read it there", "keep it in a folder such as `/etc/nixlayer`"));
         }
         if metadata.len() > MOST_KEY {

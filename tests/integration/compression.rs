@@ -65,4 +65,12 @@ fn a_registry_that_knows_no_zstd_gets_gzip_and_the_log_says_so() {
     for layer in manifest["layers"].as_array().unwrap() {
         assert_eq!(layer["mediaType"], media_type::LAYER_GZIP);
     }
+    // The next push knows it, and makes nothing twice.
+    let again = job.run_cleanly();
+    assert!(
+        again.trace.contains("layers are made with gzip, since the registry did not take them"),
+        "{}",
+        again.trace
+    );
+    assert!(again.trace.contains("layers: 0 (0 B) built"), "{}", again.trace);
 }

@@ -15,7 +15,7 @@ use nixlayer::simulate::Status;
 use nixlayer::simulate::registry::Logged;
 use serde_json::{Value, json};
 
-use crate::support::{CacheServer, TOKEN, TestJob, environment, exit_code, succeed};
+use crate::support::{CacheServer, Packages, TOKEN, TestJob, environment, exit_code, succeed};
 
 /// Everything that a last layer can be made of, and packages.
 const SPEC: &str = "\
@@ -30,6 +30,12 @@ accounts: { users: [{ name: app, uid: 1000 }] }
 presets: [tmp, usr-bin-env]
 created: epoch
 ";
+
+/// The same without commands, of whose layer a host keeps no record where builders can write to its store.
+fn plain() -> String {
+    let (before, rest) = SPEC.split_once("extraCommands").unwrap();
+    before.to_owned() + &rest[rest.find("paths:").unwrap()..]
+}
 
 /// A job on a host that signs what it pushes.
 fn signing_job(spec: &str) -> TestJob {
@@ -171,7 +177,8 @@ fn what_changed_is_all_that_is_made_and_sent() {
 /// A change of anything that the last layer is made of makes another one, and back again the old one.
 #[test]
 fn every_part_of_the_last_layer_is_in_its_key() {
-    let job = signing_job(SPEC);
+    let cache = cache();
+    let job = without_store(signing_job(SPEC), &cache);
     build(&job, "latest");
     for (from, to) in [
         ("contents: [hello, jq]", "contents: [jq, hello]"),
@@ -223,7 +230,7 @@ fn a_host_without_a_key_remembers_its_own_layers() {
 /// Records that are lost, cut short or older than the image cost a push its speed, never its truth.
 #[test]
 fn a_record_of_the_host_that_is_broken_is_made_again() {
-    let mut job = signing_job(SPEC);
+    let mut job = signing_job(&plain());
     job.admin["records"] = json!({});
     build(&job, "latest");
     let digest = job.tag("latest");
@@ -244,7 +251,7 @@ fn a_record_of_the_host_that_is_broken_is_made_again() {
 /// Two hosts that do not know each other push the same image by turns.
 #[test]
 fn a_tag_does_not_move_for_the_sake_of_another_signature() {
-    let mut job = signing_job(SPEC);
+    let mut job = signing_job(&plain());
     keygen(&job, "runner-2");
     build(&job, "latest");
     let digest = job.tag("latest");
@@ -263,7 +270,7 @@ fn a_tag_does_not_move_for_the_sake_of_another_signature() {
 
 #[test]
 fn a_host_believes_the_keys_that_its_admin_names() {
-    let mut job = signing_job(SPEC);
+    let mut job = signing_job(&plain());
     let public = keygen(&job, "runner-2");
     sign(&mut job, "runner-2");
     build(&job, "latest");
@@ -305,7 +312,7 @@ const SIGNATURE: &str = "dev.nixlayer.records.signature";
 
 #[test]
 fn forged_records_are_not_used() {
-    let job = signing_job(SPEC);
+    let job = signing_job(&plain());
     build(&job, "good");
     let expected =
         job.pushed("good").layer_digests().iter().map(|digest| (*digest).to_owned()).collect::<Vec<_>>();
@@ -366,7 +373,8 @@ fn layers_of_another_repository_are_mounted() {
     let (before, downloads) = (job.registry.log().len(), cache.requests().len());
 
     let image = format!("{}/team/app", job.registry_host);
-    let said = push_with(&job, &format!("{image}:latest"), &[], &[("CI_REGISTRY_IMAGE", &image)]);
+    let variables = [("CI_REGISTRY_IMAGE", image.as_str())];
+    let said = push_with(&job, &format!("{image}:latest"), &[], &variables);
 
     assert_eq!(cache.requests().len(), downloads);
     assert!(said.contains("layers: 0 (0 B) built, 0 (0 B) reused, "), "{said}");
@@ -394,24 +402,19 @@ fn layers_that_the_registry_has_lost_are_made_again() {
 
 #[test]
 fn verifying_makes_every_layer_and_finds_a_wrong_record() {
-    let job = signing_job(SPEC);
+    let job = signing_job(&plain());
     build(&job, "latest");
     let verified = build_with(&job, "latest", &["--verify-layers"]);
     assert!(verified.contains(", 0 (0 B) reused; 0 B sent"), "{verified}");
 
     // A record as this host would write it, of other bytes than it makes.
-    let folder = fs::read_dir(job.place("state/records")).unwrap().next().unwrap().unwrap().path();
-    let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
-    let text = fs::read_to_string(&file).unwrap();
-    let mut words: Vec<String> = text.lines().next().unwrap().split(' ').map(str::to_owned).collect();
-    words[2] = Digest::of(b"other").to_string();
-    let line = words.join(" ");
-    fs::write(&file, format!("{line}\n{}\n", Digest::of(line.as_bytes()))).unwrap();
+    let (file, mut words) = a_record_of_the_host(&job);
+    falsify(&file, &mut words);
 
     let failed = try_push(&job, &format!("{}/team/app:other", job.registry_host), &["--verify-layers"], &[]);
 
     let said = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(said.contains(&format!("and its record says `{}`", words[2])), "{said}");
+    assert!(said.contains(&format!("and the record of this host says `{}`", words[2])), "{said}");
     assert_eq!(job.tag("other"), None);
 }
 
@@ -496,4 +499,165 @@ fn stable_layers_stay_where_they_are() {
         assert_eq!(requests(&job, before).len(), if strategy == "stable" { 4 } else { 3 });
     }
     assert!(sent_by[1] < sent_by[0], "{sent_by:?}");
+}
+
+/// A host that has made the layers itself knows them, but the repository lacks them.
+#[test]
+fn a_host_mounts_the_layers_that_it_has_pushed_elsewhere() {
+    let mut job =
+        signing_job(&format!("{}layers: {{ reuseFrom: [\"$CI_REGISTRY_IMAGE/sub:latest\"] }}\n", plain()));
+    job.admin["records"] = json!({});
+    let image = format!("{}/team/app", job.registry_host);
+    let variables = [("CI_REGISTRY_IMAGE", image.as_str())];
+    push_with(&job, &format!("{image}/sub:latest"), &[], &variables);
+
+    let said = push_with(&job, &format!("{image}:latest"), &[], &variables);
+
+    assert!(said.contains(" mounted; 0 B sent"), "{said}");
+    assert!(said.contains("layers: 0 (0 B) built, 0 (0 B) reused, "), "{said}");
+}
+
+/// Whichever tag comes first, and whoever's records stand there.
+#[test]
+fn the_order_of_tags_moves_none_of_them() {
+    let mut job = signing_job(&plain());
+    keygen(&job, "runner-2");
+    build(&job, "latest");
+    let digest = job.tag("latest");
+    sign(&mut job, "runner-2");
+    let spec = format!("{}tags: [v1, latest]\n", plain());
+    fs::write(job.place("project/image.yaml"), spec).unwrap();
+    let repository = format!("{}/team/app", job.registry_host);
+    // Once with what this host has made, and once on a fresh one.
+    push(&job, &repository, &[]);
+    freshen(&job);
+    push(&job, &repository, &[]);
+
+    assert_eq!((job.tag("latest"), job.tag("v1")), (digest, digest));
+}
+
+/// An image from before there was a key gets records that others believe, and keeps them.
+#[test]
+fn records_that_nobody_has_signed_give_way_to_signed_ones() {
+    let mut job = signing_job(&plain());
+    job.admin["records"] = json!({});
+    build(&job, "latest");
+    sign(&mut job, "runner-1");
+    build(&job, "latest");
+    let signed = job.tag("latest");
+    freshen(&job);
+
+    assert!(build(&job, "latest").contains("layers: 0 (0 B) built"));
+    job.admin["records"] = json!({});
+    build(&job, "latest");
+    assert_eq!(job.tag("latest"), signed);
+}
+
+/// The record under the key of a store layer of `job`'s host, as a file, and its words.
+fn a_record_of_the_host(job: &TestJob) -> (PathBuf, Vec<String>) {
+    let folder = fs::read_dir(job.place("state/records")).unwrap().next().unwrap().unwrap().path();
+    let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&file).unwrap();
+    let words = text.lines().next().unwrap().split(' ').map(str::to_owned).collect();
+    (file, words)
+}
+
+/// Makes a record of the host say that the layer is another blob.
+fn falsify(file: &std::path::Path, words: &mut [String]) {
+    words[2] = Digest::of(b"other").to_string();
+    let line = words.join(" ");
+    fs::write(file, format!("{line}\n{}\n", Digest::of(line.as_bytes()))).unwrap();
+}
+
+#[test]
+fn a_registry_that_says_otherwise_than_this_host_is_not_believed() {
+    let job = signing_job(&plain());
+    build(&job, "latest");
+    let digest = job.tag("latest");
+    let (file, mut words) = a_record_of_the_host(&job);
+    falsify(&file, &mut words);
+
+    let said = build(&job, "latest");
+
+    let reason = format!("are not used: this host has made another layer of `{}`", words[0]);
+    assert!(said.contains(&reason), "{said}");
+    // What the host knew of that layer is nowhere, so it was made again.
+    assert!(said.contains("layers: 1 ("), "{said}");
+    assert_eq!(job.tag("latest"), digest);
+}
+
+#[test]
+fn verifying_finds_a_false_record_that_a_trusted_key_has_signed() {
+    let mut job = signing_job(&plain());
+    let public = keygen(&job, "runner-2");
+    // A host whose store or program is broken: it believes a false record of its own, and signs it.
+    sign(&mut job, "runner-2");
+    build(&job, "good");
+    let (file, mut words) = a_record_of_the_host(&job);
+    falsify(&file, &mut words);
+    let failed = try_push(&job, &format!("{}/team/app:x", job.registry_host), &["--verify-layers"], &[]);
+    assert!(!failed.status.success());
+    // The record that was wrong is right now.
+    assert!(build_with(&job, "x", &["--verify-layers"]).contains("0 B sent"));
+
+    freshen(&job);
+    job.admin["records"] = json!({ "key_file": key_file(&job, "runner-1"), "public_keys": [public] });
+    assert!(build_with(&job, "good", &["--verify-layers"]).contains(", 0 (0 B) reused; "));
+}
+
+/// With a default branch, whose image is one more to look at, if something is missing.
+#[test]
+fn an_unchanged_stable_image_is_four_requests() {
+    let cache = cache();
+    let spec = "name: s\ncontents: [hello, jq]\ncreated: epoch\nlayers: { max: 4, strategy: stable }\n";
+    let job = without_store(signing_job(spec), &cache);
+    build(&job, "latest");
+    freshen(&job);
+    let (before, downloads) = (job.registry.log().len(), cache.requests().len());
+
+    let there = format!("{}/team/app:latest", job.registry_host);
+    push_with(&job, &there, &[], &[("CI_DEFAULT_BRANCH", "main")]);
+
+    let asked = requests(&job, before);
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert_eq!(cache.requests().len(), downloads);
+}
+
+/// A builder that can write to the store, or a bad disk, must not get a layer signed that is not what its key says.
+#[test]
+fn a_store_path_that_is_not_what_its_hash_says_makes_no_layer() {
+    let packages = Packages::new();
+    let package = packages.add("tampered", |path| {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("file"), "honest\n").unwrap();
+    });
+    let job = signing_job(&format!("name: t\ncontents: [{package}]\ncreated: epoch\n"));
+    let file = package.to_path_buf().join("file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&file, "hostile\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+
+    let failed = try_push(&job, &format!("{}/team/app:latest", job.registry_host), &[], &[]);
+
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(said.contains(&format!("`{package}` on this host has a NAR of the hash `sha256:")), "{said}");
+    assert!(said.contains(&format!("nix-store --repair-path {package}")), "{said}");
+    assert_eq!((job.tag("latest"), job.place("state/records").read_dir().unwrap().count()), (None, 0));
+}
+
+/// Commands run with programs that other builders may have changed.
+#[test]
+fn what_commands_make_is_not_recorded_where_builders_can_write_to_the_store() {
+    let job = signing_job(SPEC);
+    build(&job, "latest");
+
+    let said = build(&job, "latest");
+
+    assert!(said.contains("layers: 1 ("), "{said}");
+    assert!(said.contains("reused  files of the image itself"), "{said}");
+    let manifest: Value =
+        serde_json::from_slice(&job.registry.manifest("team/app", "latest").unwrap()).unwrap();
+    let (last, others) = manifest["layers"].as_array().unwrap().split_last().unwrap();
+    let recorded = |layer: &Value| layer["annotations"]["dev.nixlayer.layer.key"].is_string();
+    assert!(!recorded(last) && others.iter().all(recorded));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nixlayer::oci::{Digest, Image};
-use nixlayer::publish::{Destination, PublishError, Published, Stored};
+use nixlayer::publish::{Destination, PublishError, Published, Standing, Stored};
 use nixlayer::simulate::registry as simulated;
 use tokio::time::timeout;
 
@@ -42,7 +42,7 @@ impl Cargo {
                 for layer in &self.layers {
                     put_blob(destination, layer).await?;
                 }
-                destination.put_image(&self.image, &[tag(TAG)]).await
+                destination.put_image(&self.image, &[tag(TAG)], &Standing::new()).await
             };
             timeout(LIMIT, push).await.unwrap()
         })

@@ -1,7 +1,7 @@
 //! Manifests and tags, after their blobs.
 
 use nixlayer::oci::Digest;
-use nixlayer::publish::{Credentials, PublishError, Refusal};
+use nixlayer::publish::{Credentials, PublishError, Refusal, Standing};
 
 use crate::support::{
     CHUNK, Scripted, blob, bytes, chain, credentials, destination, image, reply, settings, start, tag,
@@ -16,7 +16,8 @@ async fn the_tag_moves_last() {
     }
     let image = image(&layers);
 
-    let published = destination.put_image(&image, &[tag("1.2"), tag("latest")]).await.unwrap();
+    let published =
+        destination.put_image(&image, &[tag("1.2"), tag("latest")], &Standing::new()).await.unwrap();
 
     assert_eq!(published.digest, image.digest());
     assert_eq!(published.moved, [tag("1.2"), tag("latest")]);
@@ -39,11 +40,11 @@ async fn the_tag_moves_last() {
 async fn an_equal_image_under_the_same_tag_is_three_requests() {
     let (registry, first) = start(settings()).await;
     let image = image(&[]);
-    first.put_image(&image, &[tag("latest")]).await.unwrap();
+    first.put_image(&image, &[tag("latest")], &Standing::new()).await.unwrap();
     let before = registry.log().len();
 
     let again = destination(registry.address(), "team/app", credentials());
-    let published = again.put_image(&image, &[tag("latest")]).await.unwrap();
+    let published = again.put_image(&image, &[tag("latest")], &Standing::new()).await.unwrap();
 
     assert_eq!(published.unchanged, [tag("latest")]);
     let after = registry.log()[before..].to_vec();
@@ -55,7 +56,8 @@ async fn an_equal_image_under_the_same_tag_is_three_requests() {
 async fn an_image_without_its_layers_is_refused_and_the_tag_stays() {
     let (registry, destination) = start(settings()).await;
 
-    let error = destination.put_image(&image(&[bytes(10, 0)]), &[tag("latest")]).await.unwrap_err();
+    let error =
+        destination.put_image(&image(&[bytes(10, 0)]), &[tag("latest")], &Standing::new()).await.unwrap_err();
 
     let PublishError::Refused { answer, .. } = &error else { panic!("{error:?}") };
     assert_eq!(answer.refusal(), Refusal::BlobMissing);
@@ -76,7 +78,7 @@ async fn a_tag_that_may_not_move_is_named() {
     .await;
     let destination = destination(server.address, "team/app", Credentials::Anonymous);
 
-    let error = destination.put_image(&image(&[]), &[tag("latest")]).await.unwrap_err();
+    let error = destination.put_image(&image(&[]), &[tag("latest")], &Standing::new()).await.unwrap_err();
 
     let host = server.address;
     assert_eq!(
@@ -98,7 +100,7 @@ async fn a_registry_that_stores_something_else_is_caught() {
     .await;
     let destination = destination(server.address, "team/app", Credentials::Anonymous);
 
-    let error = destination.put_image(&image(&[]), &[]).await.unwrap_err();
+    let error = destination.put_image(&image(&[]), &[], &Standing::new()).await.unwrap_err();
 
     assert!(matches!(error, PublishError::WrongDigest { .. }), "{error:?}");
 }

@@ -92,7 +92,7 @@ async fn a_new_image_over_a_known_one_takes_five_requests() {
     let before = registry.log().len();
 
     let standing = [(tag("latest"), Some(Digest::of(b"old")))].into();
-    let published = destination.put_image_over(&image, &[tag("latest"), tag("1")], &standing).await.unwrap();
+    let published = destination.put_image(&image, &[tag("latest"), tag("1")], &standing).await.unwrap();
 
     assert_eq!(published.moved, [tag("latest"), tag("1")]);
     let asked: Vec<_> = registry.log()[before..].iter().map(|request| request.method.clone()).collect();

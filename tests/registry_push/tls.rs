@@ -180,7 +180,7 @@ async fn a_push_goes_through_tls_to_a_host_with_a_ca_file() {
     for layer in &layers {
         destination.put_blob(&|| blob(layer.clone())).await.unwrap();
     }
-    destination.put_image(&image(&layers), &[tag("latest")]).await.unwrap();
+    destination.put_image(&image(&layers), &[tag("latest")], &Default::default()).await.unwrap();
 
     let log = registry.log();
     assert_eq!(count(&log, "PATCH", "/upload"), 3);

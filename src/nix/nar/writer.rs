@@ -1,6 +1,6 @@
 //! From the entries of a tree to the bytes of its archive.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read, Write};
 
 use super::{MAGIC, padding};
 use crate::nix::tree::{Entry, Node};
@@ -22,6 +22,15 @@ impl<W: Write> NarWriter<W> {
 
     /// Adds the next entry, in the order of [`crate::nix::tree`]: the tree's root first.
     pub fn append(&mut self, entry: Entry<'_>) -> io::Result<()> {
+        self.pass(entry, |_| Ok(()))
+    }
+
+    /// Adds the next entry, and shows it to `visit` on its way. What this leaves unread of a file is read after it.
+    pub fn pass(
+        &mut self,
+        entry: Entry<'_>,
+        visit: impl FnOnce(Entry<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let parent_length = entry.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let parent = &entry.path[..parent_length];
         if !entry.path.is_empty() {
@@ -44,11 +53,13 @@ impl<W: Write> NarWriter<W> {
         match entry.node {
             Node::Directory => {
                 self.open.push(entry.path.to_vec());
-                return self.words(&["directory"]);
+                self.words(&["directory"])?;
+                return visit(entry);
             }
             Node::Symlink { target } => {
                 self.words(&["symlink", "target"])?;
                 self.string(target)?;
+                visit(Entry { path: entry.path, node: Node::Symlink { target } })?;
             }
             Node::Regular { executable, size, contents } => {
                 self.words(&["regular"])?;
@@ -57,7 +68,12 @@ impl<W: Write> NarWriter<W> {
                 }
                 self.words(&["contents"])?;
                 self.sink.write_all(&size.to_le_bytes())?;
-                if io::copy(&mut contents.take(size), &mut self.sink)? != size {
+                let mut passing = Passing { contents, sink: &mut self.sink, left: size };
+                let node = Node::Regular { executable, size, contents: &mut passing };
+                visit(Entry { path: entry.path, node })?;
+                let left = passing.left;
+                io::copy(&mut Read::take(&mut passing, left), &mut io::sink())?;
+                if passing.left > 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 self.pad(size)?;
@@ -94,5 +110,23 @@ impl<W: Write> NarWriter<W> {
 
     fn pad(&mut self, length: u64) -> io::Result<()> {
         self.sink.write_all(&[0; 8][..padding(length)])
+    }
+}
+
+/// The contents of a file, which go into an archive as they are read.
+struct Passing<'a, W> {
+    contents: &'a mut dyn Read,
+    sink: &'a mut W,
+    /// How many bytes the archive still takes.
+    left: u64,
+}
+
+impl<W: Write> Read for Passing<'_, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.contents.read(buffer)?;
+        let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(length);
+        self.sink.write_all(&buffer[..taken])?;
+        self.left -= taken as u64;
+        Ok(length)
     }
 }

@@ -5,10 +5,8 @@
 //! session that the upload needs anyway.
 
 use super::access::Scope;
-use super::location;
 use super::upload::OpenUpload;
 use super::{PublishError, Registry};
-use crate::http::header::LOCATION;
 use crate::http::{Method, Request, StatusCode};
 use crate::oci::{Digest, Repository};
 
@@ -47,9 +45,7 @@ async fn attempt(
     let response = registry.send_once(&scope, Request::new(Method::POST, url), "a mount").await?;
     Ok(match response.status() {
         StatusCode::CREATED => Mount::Done,
-        StatusCode::ACCEPTED => {
-            Mount::Open(OpenUpload::at(location::next(&opened, response.header(LOCATION))?))
-        }
+        StatusCode::ACCEPTED => Mount::Open(OpenUpload::of(&response, &opened)?),
         _ => Mount::Refused,
     })
 }

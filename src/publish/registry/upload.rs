@@ -61,9 +61,14 @@ impl From<PublishError> for Setback {
 pub struct OpenUpload(Session);
 
 impl OpenUpload {
-    /// The session at `location`.
-    pub(super) fn at(location: Url) -> Self {
-        Self(Session { location, offset: 0, min_length: 0 })
+    /// The session that an answer to a request at `asked` tells of.
+    pub(super) fn of(response: &Response, asked: &Url) -> Result<Self, PublishError> {
+        let min_length = response.header(OCI_CHUNK_MIN_LENGTH).and_then(|length| length.parse().ok());
+        Ok(Self(Session {
+            location: location::next(asked, response.header(LOCATION))?,
+            offset: 0,
+            min_length: min_length.unwrap_or(0).min(MOST_MIN_LENGTH),
+        }))
     }
 }
 
@@ -173,12 +178,8 @@ impl<'a> Upload<'a> {
         if !response.status().is_success() {
             return Err(self.registry.refused("an upload", self.repository, response).await.into());
         }
-        let min_length = response.header(OCI_CHUNK_MIN_LENGTH).and_then(|length| length.parse().ok());
-        Ok(Session {
-            location: location::next(&url, response.header(LOCATION))?,
-            offset: 0,
-            min_length: min_length.unwrap_or(0).min(MOST_MIN_LENGTH),
-        })
+        let OpenUpload(session) = OpenUpload::of(&response, &url)?;
+        Ok(session)
     }
 
     /// Sends a blob while it is being made. Another job may have pushed the same bytes meanwhile.
