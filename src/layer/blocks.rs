@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::mem;
 use std::sync::mpsc::{Receiver, channel};
 
+use super::workers::Room;
 use super::{Compression, Workers};
 
 /// Compresses one block after the other. What becomes of one depends on nothing that came before it.
@@ -27,7 +28,8 @@ pub struct BlockWriter<W> {
     compression: Compression,
     workers: Workers,
     current: Block,
-    in_flight: VecDeque<Receiver<Compressed>>,
+    /// The oldest first; all but one have room of their own.
+    in_flight: VecDeque<(Receiver<Compressed>, Option<Room>)>,
     started: bool,
     broken: bool,
 }
@@ -51,7 +53,7 @@ enum BlockError {
 }
 
 impl<W: Write> BlockWriter<W> {
-    /// Compresses on the threads of `workers`, keeping two blocks more in memory than these have.
+    /// Compresses on the threads of `workers`, keeping two blocks in memory, and more as far as these have room.
     pub fn new(sink: W, compression: Compression, workers: &Workers) -> Self {
         Self {
             sink,
@@ -72,7 +74,7 @@ impl<W: Write> BlockWriter<W> {
         if !self.current.input.is_empty() || !self.started {
             self.next_block()?;
         }
-        while let Some(oldest) = self.in_flight.pop_front() {
+        while let Some((oldest, _room)) = self.in_flight.pop_front() {
             self.collect(oldest)?;
         }
         Ok(self.sink)
@@ -80,18 +82,20 @@ impl<W: Write> BlockWriter<W> {
 
     /// Hands the current block over and takes another.
     fn next_block(&mut self) -> io::Result<()> {
-        let next = if self.in_flight.len() > self.workers.threads()
-            && let Some(oldest) = self.in_flight.pop_front()
-        {
-            self.collect(oldest)?
-        } else {
-            Block::new(self.compression)
+        let mut room = self.workers.try_room().filter(|_| !self.in_flight.is_empty());
+        let oldest = if room.is_none() { self.in_flight.pop_front() } else { None };
+        let next = match oldest {
+            Some((oldest, freed)) => {
+                room = freed;
+                self.collect(oldest)?
+            }
+            None => Block::new(self.compression),
         };
         let block = mem::replace(&mut self.current, next);
         let (result, receiver) = channel();
         // Nobody waits for the result of a writer that was dropped.
         self.workers.submit(move || drop(result.send(block.compress())));
-        self.in_flight.push_back(receiver);
+        self.in_flight.push_back((receiver, room));
         self.started = true;
         Ok(())
     }
@@ -352,7 +356,7 @@ mod tests {
         let mut blocks = BlockWriter::new(Vec::new(), GZIP, &Workers::new(1));
         let (panicked, receiver) = channel();
         drop(panicked);
-        blocks.in_flight.push_back(receiver);
+        blocks.in_flight.push_back((receiver, None));
 
         assert!(blocks.finish().is_err());
     }

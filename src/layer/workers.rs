@@ -4,6 +4,7 @@
 //! over: each waits for its oldest result before it goes too far ahead.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,12 @@ pub struct Workers {
 struct Pool {
     queue: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
+    /// How many more jobs may wait, beside one of everybody who hands some over.
+    room: AtomicUsize,
 }
+
+/// Room for one job to wait until its result is taken.
+pub(super) struct Room(Arc<Pool>);
 
 impl Workers {
     /// Starts `threads` threads. With none, jobs run on the thread that hands them over.
@@ -32,13 +38,23 @@ impl Workers {
             let jobs = Arc::clone(&jobs);
             thread::Builder::new().name("compress".to_owned()).spawn(move || work(&jobs)).ok()
         };
-        let threads = (0..threads).map_while(start).collect();
-        Self { pool: Arc::new(Pool { queue: Some(queue), threads }) }
+        let threads: Vec<_> = (0..threads).map_while(start).collect();
+        // As many as keep the threads busy, and one on its way.
+        let room = AtomicUsize::new(threads.len() + 1);
+        Self { pool: Arc::new(Pool { queue: Some(queue), threads, room }) }
     }
 
     /// How many threads there are.
     pub fn threads(&self) -> usize {
         self.pool.threads.len()
+    }
+
+    /// Room for one more job than the one that everybody has room for; none while others wait. So memory is bounded
+    /// by the threads, and not by these times the layers under way.
+    pub(super) fn try_room(&self) -> Option<Room> {
+        let take = |room: usize| room.checked_sub(1);
+        let taken = self.pool.room.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        taken.ok().map(|_| Room(Arc::clone(&self.pool)))
     }
 
     /// Has a job run some time. A job says what came of it through a channel it owns; if it panics,
@@ -49,6 +65,12 @@ impl Workers {
             Some(queue) if self.threads() > 0 => drop(queue.send(Box::new(job))),
             _ => run(job),
         }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.room.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::source::StorePaths;
 const UNDER_WAY: usize = 16;
 
 /// A layer of at most so many bytes is small: it waits to be sent in memory that large ones need besides.
-const SMALL: u64 = 2 << 20;
+const SMALL: u64 = 512 << 10;
 
 /// Layers under way to one destination.
 pub(super) struct Workshop<'a> {
