@@ -268,13 +268,13 @@ impl Publishing<'_> {
 
     fn image(&self) -> Image {
         let records: Vec<Record> = self.done.values().map(|done| done.record).collect();
-        let sealed = self.done.iter().filter(|(number, _)| self.layers.is_recorded(**number));
-        let sealed: Vec<Record> = sealed.map(|(_, done)| done.record).collect();
+        let recorded = self.done.iter().filter(|(number, _)| self.layers.is_recorded(**number));
+        let recorded: Vec<Record> = recorded.map(|(_, done)| done.record).collect();
         let seal = match self.destination {
-            Destination::Registry { repository, .. } => self.reuse.trust.seal(repository, &sealed),
+            Destination::Registry { repository, .. } => self.reuse.trust.seal(repository, &recorded),
             Destination::OciLayout(_) => None,
         };
-        image(self.prepared, &self.layers, &records, seal.into_iter().chain(self.refused.clone()))
+        image(self.prepared, &self.layers, &records, seal, self.refused.clone())
     }
 
     /// Layers of store paths, those first that will take longest.
@@ -308,18 +308,21 @@ impl Publishing<'_> {
     }
 }
 
-/// The image of these layers, given what came of each.
+/// The image of these layers, given what came of each, with an annotation that seals the records.
+///
+/// A record that nobody may rely on is left out where there is a seal; without one, nobody does.
 pub(super) fn image(
     prepared: &Prepared<'_>,
     layers: &LayerSet,
     records: &[Record],
-    more_annotations: impl IntoIterator<Item = (String, String)>,
+    seal: Option<(String, String)>,
+    refused: Option<(String, String)>,
 ) -> Image {
     let layer = |(index, record): (usize, &Record)| {
         let LayerDigests { diff_id, digest, size, .. } = record.layer;
         let media_type = layers.compression().media_type().to_owned();
         let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
-        if layers.is_recorded(index + 1) {
+        if seal.is_none() || layers.is_recorded(index + 1) {
             annotate(&mut descriptor, record);
         }
         let comment = Some(layers.material(index + 1).comment());
@@ -330,6 +333,6 @@ pub(super) fn image(
         created: prepared.created.to_string(),
         config: prepared.config.clone(),
         layers: records.iter().enumerate().map(layer).collect(),
-        annotations: prepared.annotations.clone().into_iter().chain(more_annotations).collect(),
+        annotations: prepared.annotations.clone().into_iter().chain(seal.clone()).chain(refused).collect(),
     })
 }
