@@ -1,7 +1,7 @@
-//! Publishes an image: its layers, then what names them.
+//! Brings the layers of an image to their destination.
 //!
-//! What somebody made before is [found](super::reuse) and left where it is. The other layers are made while they
-//! are sent, the largest first. The last one of the image may have to wait for others, whose files it links to.
+//! What somebody made before is left where it is. The other layers are made while they are sent, the largest first.
+//! The last one of the image may have to wait for others, whose files it links to.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +10,16 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::earlier::{Earlier, REFUSED};
 use super::event::Quota;
 use super::layer_set::LayerSet;
 use super::listing::{self, Listings};
 use super::reuse::{AT_A_TIME, Whereabouts};
 use super::workshop::{Made, Work, Workshop};
-use super::{BuildError, Effort, Event, Fate, LayerReport, Prepared, Published, Reuse, blocking, root};
-use crate::layer::{Compression, LayerDigests, RootTree};
+use super::{BuildError, Effort, Event, Fate, LayerReport, Prepared, Reuse, blocking, root};
+use crate::layer::RootTree;
 use crate::nix::StorePath;
-use crate::oci::{Descriptor, Image, ImageLayer, ImageSource, Tag};
 use crate::publish::{Destination, Mount, OpenUpload, PublishError};
-use crate::record::{Record, annotate};
+use crate::record::Record;
 use crate::source::StorePaths;
 
 /// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
@@ -34,96 +32,48 @@ struct Done {
     sent: u64,
 }
 
-/// One image on its way to one destination.
-struct Publishing<'a> {
+/// The layers of one image on their way to one destination.
+pub(super) struct Layers<'a> {
     prepared: &'a Prepared<'a>,
     destination: &'a Destination,
     effort: Effort,
     reuse: &'a Reuse,
     on_event: &'a (dyn Fn(Event) + Sync),
-    layers: LayerSet,
-    /// The annotation that tells of a media type which the registry did not take.
-    refused: Option<(String, String)>,
+    set: LayerSet,
     /// By number, from 1.
     done: BTreeMap<usize, Done>,
 }
 
-/// Publishes with gzip what a registry does not take with zstd, now or the last time.
-pub(super) async fn publish(
-    prepared: &Prepared<'_>,
-    destination: &Destination,
-    tags: &[Tag],
-    effort: Effort,
-    reuse: &Reuse,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<Published, BuildError> {
-    let mut earlier = Earlier::new(Some(destination), tags, reuse, on_event);
-    let wanted = prepared.compression;
-    if let Compression::Zstd(_) = wanted {
-        earlier.look_at_targets().await?;
-        if earlier.has_refused(wanted) {
-            earlier
-                .say("layers are made with gzip, since the registry did not take them with zstd".to_owned());
-        } else {
-            match publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await {
-                Err(error) if error.refuses_the_manifest() => {
-                    earlier.say(format!("layers are made again with gzip, since with zstd {error}"));
-                }
-                published => return published,
-            }
-        }
-        return publish_as(prepared, Compression::default(), &mut earlier, destination, tags, effort).await;
+impl<'a> Layers<'a> {
+    /// None of them is there, as far as anybody knows.
+    pub(super) fn new(
+        prepared: &'a Prepared<'a>,
+        destination: &'a Destination,
+        effort: Effort,
+        reuse: &'a Reuse,
+        on_event: &'a (dyn Fn(Event) + Sync),
+        set: LayerSet,
+    ) -> Self {
+        Self { prepared, destination, effort, reuse, on_event, set, done: BTreeMap::new() }
     }
-    publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await
-}
 
-async fn publish_as(
-    prepared: &Prepared<'_>,
-    compression: Compression,
-    earlier: &mut Earlier<'_>,
-    destination: &Destination,
-    tags: &[Tag],
-    effort: Effort,
-) -> Result<Published, BuildError> {
-    let (reuse, on_event) = (earlier.reuse(), earlier.on_event());
-    let layers = LayerSet::plan(prepared, compression, earlier).await?;
-    let refused = (compression != prepared.compression)
-        .then(|| (REFUSED.to_owned(), prepared.compression.media_type().to_owned()));
-    let done = BTreeMap::new();
-    let mut publishing = Publishing { prepared, destination, effort, reuse, on_event, layers, refused, done };
-    let mut sessions = if reuse.verify { BTreeMap::new() } else { publishing.take_over().await? };
-
-    let mut lost_before = false;
-    loop {
-        publishing.make_missing(&mut sessions).await?;
-        let image = publishing.image();
-        let image = match earlier.same_image(image.manifest_bytes()) {
-            Some(manifest) => image.with_manifest(manifest),
-            None => image,
-        };
-        match destination.put_image(&image, tags, earlier.standing()).await {
-            // A cleanup of the registry may have taken what was there when the push began.
-            Err(error) if error.misses_a_blob() && !lost_before => {
-                lost_before = true;
-                publishing.forget_lost().await?;
-            }
-            published => {
-                let published = published?;
-                let (digest, unchanged) = (published.digest, published.unchanged);
-                return Ok(Published { digest, unchanged, layers: publishing.reports() });
-            }
-        }
+    /// What they are made of.
+    pub(super) fn set(&self) -> &LayerSet {
+        &self.set
     }
-}
 
-impl Publishing<'_> {
+    /// What came of each that is there, in order, with its number.
+    pub(super) fn records(&self) -> impl Iterator<Item = (usize, Record)> {
+        self.done.iter().map(|(number, done)| (*number, done.record))
+    }
+
     /// Leaves known layers that are there where they are, and mounts those of other repositories. Gives the sessions
     /// that are open for layers which have to be sent after all.
-    async fn take_over(&mut self) -> Result<BTreeMap<usize, OpenUpload>, BuildError> {
-        let mut mounts = self.layers.known().mount(self.destination).await;
+    pub(super) async fn take_over(&mut self) -> Result<BTreeMap<usize, OpenUpload>, BuildError> {
+        let mut mounts = self.set.known().mount(self.destination).await;
         let mut sessions = BTreeMap::new();
-        for number in 1..=self.layers.len() {
-            let Some((record, at)) = self.layers.record(number) else { continue };
+        for number in 1..=self.set.len() {
+            let Some((record, at)) = self.set.record(number) else { continue };
             let fate = match (at, mounts.remove(&record.key)) {
                 (Whereabouts::Present, _) => Fate::Reused,
                 (_, Some(Mount::Done)) => Fate::Mounted,
@@ -137,22 +87,25 @@ impl Publishing<'_> {
         }
         if !self.done.is_empty() {
             let size = self.done.values().map(|done| done.record.layer.size).sum();
-            let (layers, of) = (self.done.len(), self.layers.len());
+            let (layers, of) = (self.done.len(), self.set.len());
             (self.on_event)(Event::Reused { layers, of, size });
         }
         Ok(sessions)
     }
 
     /// Makes every layer that is not done, and sends it.
-    async fn make_missing(&mut self, sessions: &mut BTreeMap<usize, OpenUpload>) -> Result<(), BuildError> {
+    pub(super) async fn make_missing(
+        &mut self,
+        sessions: &mut BTreeMap<usize, OpenUpload>,
+    ) -> Result<(), BuildError> {
         let missing: BTreeSet<usize> =
-            (1..=self.layers.len()).filter(|number| !self.done.contains_key(number)).collect();
+            (1..=self.set.len()).filter(|number| !self.done.contains_key(number)).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let prepared = self.prepared;
-        let mut workshop = Workshop::new(self.destination, self.layers.compression(), self.effort);
-        let last = self.layers.len();
+        let mut workshop = Workshop::new(self.destination, self.set.compression(), self.effort);
+        let last = self.set.len();
         let root_missing = missing.contains(&last);
         let store = self.store(&missing).await?;
         // What the last layer links to is listed while it arrives, where it is not on disk and on its way anyway.
@@ -168,7 +121,7 @@ impl Publishing<'_> {
             workshop.start(last, Work::Root(root), sessions.remove(&last));
         }
         for number in self.largest_first(missing.iter().copied().filter(|number| *number != last)) {
-            let material = self.layers.material(number);
+            let material = self.set.material(number);
             let paths = material.paths();
             let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
             let work = Work::Paths { store: store.clone(), paths: paths.to_vec(), listed };
@@ -181,7 +134,7 @@ impl Publishing<'_> {
             let made = tokio::select! {
                 made = workshop.next() => made?,
                 _ = patience.tick() => {
-                    (self.on_event)(Event::UnderWay { done: self.done.len(), layers: self.layers.len() });
+                    (self.on_event)(Event::UnderWay { done: self.done.len(), layers: self.set.len() });
                     continue;
                 }
             };
@@ -202,11 +155,11 @@ impl Publishing<'_> {
     async fn store(&self, missing: &BTreeSet<usize>) -> Result<StorePaths, BuildError> {
         let Prepared { build, packages, root, .. } = self.prepared;
         let quota = Quota::new(self.on_event);
-        let assembles = missing.contains(&self.layers.len()) && root.get().is_none();
+        let assembles = missing.contains(&self.set.len()) && root.get().is_none();
         if assembles && build.spec.has_commands() {
             return packages.store_for_commands(build, &quota).await;
         }
-        let made = missing.iter().flat_map(|number| self.layers.material(*number).paths());
+        let made = missing.iter().flat_map(|number| self.set.material(*number).paths());
         let named = packages.contents.iter().filter(|_| assembles);
         Ok(packages.store(build, &made.chain(named).cloned().collect(), &quota).await)
     }
@@ -230,17 +183,17 @@ impl Publishing<'_> {
     /// Takes note of a layer that has arrived.
     async fn finish(&mut self, made: Made) -> Result<(), BuildError> {
         let Made { number, stored, digests: layer, .. } = made;
-        let record = Record { key: self.layers.key(number), layer };
-        if let Some(store) = self.reuse.store.clone().filter(|_| self.layers.is_recorded(number)) {
+        let record = Record { key: self.set.key(number), layer };
+        if let Some(store) = self.reuse.store.clone().filter(|_| self.set.is_recorded(number)) {
             // A host whose disk is full still pushes.
             if let Err(error) = blocking(move || store.put(&record)).await? {
                 (self.on_event)(Event::Said(format!("a layer record cannot be kept: {error}")));
             }
         }
-        if let Some((said, by)) = self.layers.contradiction(&record) {
+        if let Some((said, by)) = self.set.contradiction(&record) {
             return Err(BuildError::Unlike {
                 by: by.clone(),
-                of_commands: number == self.layers.len() && self.prepared.build.spec.has_commands(),
+                of_commands: number == self.set.len() && self.prepared.build.spec.has_commands(),
                 recorded: said.layer.digest,
                 made: record.layer.digest,
             });
@@ -252,7 +205,7 @@ impl Publishing<'_> {
     }
 
     /// Forgets that layers are done whose blobs are no longer there.
-    async fn forget_lost(&mut self) -> Result<(), BuildError> {
+    pub(super) async fn forget_lost(&mut self) -> Result<(), BuildError> {
         let destination = self.destination;
         let layers = self.done.iter().map(|(number, done)| (*number, done.record.layer));
         let asked = layers.map(|(number, layer)| async move {
@@ -266,32 +219,22 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    fn image(&self) -> Image {
-        let records: Vec<Record> = self.done.values().map(|done| done.record).collect();
-        let recorded = self.done.iter().filter(|(number, _)| self.layers.is_recorded(**number));
-        let recorded: Vec<Record> = recorded.map(|(_, done)| done.record).collect();
-        let seal = match self.destination {
-            Destination::Registry { repository, .. } => self.reuse.trust.seal(repository, &recorded),
-            Destination::OciLayout(_) => None,
-        };
-        image(self.prepared, &self.layers, &records, seal, self.refused.clone())
-    }
-
     /// Layers of store paths, those first that will take longest.
     fn largest_first(&self, numbers: impl Iterator<Item = usize>) -> Vec<usize> {
         let closure = &self.prepared.packages.closure;
         let size = |path| closure.get(path).map_or(0, |info| info.nar_size);
-        let size_of = |number: &usize| self.layers.material(*number).paths().iter().map(size).sum::<u64>();
+        let size_of = |number: &usize| self.set.material(*number).paths().iter().map(size).sum::<u64>();
         let mut order: Vec<usize> = numbers.collect();
         order.sort_by_key(|number| Reverse(size_of(number)));
         order
     }
 
     fn holds(&self, number: usize, path: &StorePath) -> bool {
-        self.layers.material(number).paths().contains(path)
+        self.set.material(number).paths().contains(path)
     }
 
-    fn reports(&self) -> Vec<LayerReport> {
+    /// What became of them.
+    pub(super) fn reports(&self) -> Vec<LayerReport> {
         self.done.keys().map(|number| self.report(*number)).collect()
     }
 
@@ -299,40 +242,11 @@ impl Publishing<'_> {
         let Done { record: Record { layer, .. }, fate, sent } = &self.done[&number];
         LayerReport {
             number,
-            contents: self.layers.material(number).summary(),
+            contents: self.set.material(number).summary(),
             size: layer.size,
             tar_size: layer.uncompressed_size,
             fate: *fate,
             sent: *sent,
         }
     }
-}
-
-/// The image of these layers, given what came of each, with an annotation that seals the records.
-///
-/// A record that nobody may rely on is left out where there is a seal; without one, nobody does.
-pub(super) fn image(
-    prepared: &Prepared<'_>,
-    layers: &LayerSet,
-    records: &[Record],
-    seal: Option<(String, String)>,
-    refused: Option<(String, String)>,
-) -> Image {
-    let layer = |(index, record): (usize, &Record)| {
-        let LayerDigests { diff_id, digest, size, .. } = record.layer;
-        let media_type = layers.compression().media_type().to_owned();
-        let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
-        if seal.is_none() || layers.is_recorded(index + 1) {
-            annotate(&mut descriptor, record);
-        }
-        let comment = Some(layers.material(index + 1).comment());
-        ImageLayer { diff_id, descriptor, comment, created_by: Some("nixlayer".to_owned()) }
-    };
-    Image::assemble(ImageSource {
-        platform: prepared.platform.clone(),
-        created: prepared.created.to_string(),
-        config: prepared.config.clone(),
-        layers: records.iter().enumerate().map(layer).collect(),
-        annotations: prepared.annotations.clone().into_iter().chain(seal.clone()).chain(refused).collect(),
-    })
 }

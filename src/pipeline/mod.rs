@@ -14,6 +14,7 @@ mod event;
 mod explain;
 mod files;
 mod history;
+mod image;
 mod layer_set;
 mod layers;
 mod listing;
@@ -200,7 +201,7 @@ impl Prepared<'_> {
         reuse: &Reuse,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Published, BuildError> {
-        layers::publish(self, destination, tags, effort, reuse, on_event).await
+        image::publish(self, destination, tags, effort, reuse, on_event).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::earlier::Earlier;
 use super::layer_set::LayerSet;
 use super::reuse::Whereabouts;
-use super::{BuildError, Event, Prepared, Reuse, Size, Sum, layers};
+use super::{BuildError, Event, Prepared, Reuse, Size, Sum, image};
 use crate::layer::LayerDigests;
 use crate::nix::StorePath;
 use crate::oci::Tag;
@@ -145,7 +145,7 @@ pub(super) async fn outlook(
     let planned: Vec<PlannedLayer> = planned.collect();
     let record = |number| Some(layers.record(number)?.0);
     let records: Option<Vec<Record>> = (1..=layers.len()).map(record).collect();
-    let image = records.map(|records| layers::image(prepared, &layers, &records, None, None));
+    let image = records.map(|records| image::assemble(prepared, &layers, &records, None, None));
     let unchanged = image.is_some_and(|image| earlier.same_image(image.manifest_bytes()).is_some());
     Ok(Outlook { layers: planned, unchanged })
 }
