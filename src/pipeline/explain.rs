@@ -6,6 +6,7 @@ use std::fmt;
 use super::{Prepared, Size, Sum, history};
 use crate::nix::{Closure, StorePath};
 use crate::oci::{Descriptor, Manifest, ManifestError};
+use crate::spec::Strategy;
 use crate::yaml::KeyPath;
 
 /// Why a store path is in the image of a spec.
@@ -23,10 +24,8 @@ pub struct Explanation {
     pub way: Vec<StorePath>,
     /// What refers to it.
     pub users: Vec<StorePath>,
-    /// The number of its layer, where the plan depends on the closure alone.
-    pub layer: usize,
-    /// How many other paths share the layer.
-    pub neighbours: usize,
+    /// The number of its layer, and how many other paths share it; none if that depends on the image before.
+    pub layer: Option<(usize, usize)>,
 }
 
 /// Where a store path is in an image that exists.
@@ -53,7 +52,9 @@ impl Prepared<'_> {
     fn explanation(&self, closure: &Closure, path: &StorePath) -> Option<Explanation> {
         let roots = &self.packages.roots;
         let (from, way) = way(closure, roots.iter().map(|(_, root)| root), path)?;
-        let (index, paths) = self.plan.layers().iter().enumerate().find(|(_, paths)| paths.contains(path))?;
+        let mut layers = self.plan.layers().iter().enumerate();
+        let layer = layers.find(|(_, paths)| paths.contains(path));
+        let layer = layer.filter(|_| self.build.spec.layers.strategy == Strategy::Auto);
         let users = closure.infos().filter(|info| info.references.contains(path) && info.path != *path);
         Some(Explanation {
             path: path.clone(),
@@ -62,8 +63,7 @@ impl Prepared<'_> {
             key: roots.get(from)?.0.clone(),
             way,
             users: users.map(|info| info.path.clone()).collect(),
-            layer: index + 1,
-            neighbours: paths.len() - 1,
+            layer: layer.map(|(index, paths)| (index + 1, paths.len() - 1)),
         })
     }
 }
@@ -146,7 +146,10 @@ impl fmt::Display for Explanation {
             let (more, size) = (self.alone.count - 1, Size(self.alone.size));
             write!(formatter, "; {size} with {more} paths that only it needs")?;
         }
-        writeln!(formatter, "\n  layer:  {}, with {} other paths", self.layer, self.neighbours)?;
+        match self.layer {
+            Some((layer, others)) => writeln!(formatter, "\n  layer:  {layer}, with {others} other paths")?,
+            None => writeln!(formatter, "\n  layer:  as the image before has it")?,
+        }
         let names: Vec<&str> = self.way.iter().map(StorePath::name).collect();
         writeln!(formatter, "  why:    `{}` of the spec: {}", self.key, names.join(" → "))?;
         let users: Vec<&str> = self.users.iter().map(StorePath::name).collect();

@@ -5,7 +5,7 @@
 //! built the image builds only what changed.
 //!
 //! A registry is written to by many, and a wrong record would put foreign files into an image. So records are
-//! believed only under a [signature](seal) over all of them and over the repository they were written for, by
+//! believed only under a [signature](Trust) over all of them and over the repository they were written for, by
 //! a key that the admin trusts.
 
 mod annotations;
