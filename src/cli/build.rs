@@ -1,16 +1,18 @@
 //! `nixlayer build`: the same as an image job, outside GitLab.
 
 use super::target::Target;
-use super::workplace::{SpecArguments, Workplace};
-use super::{interrupted, say};
+use super::workplace::{SpecOptions, Workplace};
+use super::{say, until_interrupted};
 use crate::failure::Failure;
 use crate::pipeline::{Event, Totals};
 use crate::stage::Driver;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// The spec, beneath the project's folder
+    spec: String,
     #[command(flatten)]
-    spec: SpecArguments,
+    options: SpecOptions,
     /// Where the image goes: `HOST/REPOSITORY[:TAG]` or `oci:FOLDER`; may be given several times
     #[arg(long, required = true, value_name = "DEST")]
     to: Vec<Target>,
@@ -21,17 +23,11 @@ pub(super) struct Arguments {
 
 /// Builds the spec and puts the image wherever it shall go.
 pub(super) async fn build(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    tokio::select! {
-        built = build_image(arguments, driver) => built,
-        asked = interrupted() => {
-            asked?;
-            Err(Failure::system("interrupted"))
-        }
-    }
+    until_interrupted(build_image(arguments, driver)).await
 }
 
 async fn build_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let place = Workplace::open(&arguments.spec, driver)?;
+    let place = Workplace::open(&arguments.spec, &arguments.options, driver)?;
     let show = |event: Event| say(&event.to_string());
     let build = place.build();
     let prepared = build.prepare(&show).await?;

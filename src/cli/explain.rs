@@ -1,8 +1,8 @@
 //! `nixlayer explain`: why a store path is in an image, and what it costs.
 
 use super::target::Image;
-use super::workplace::{SpecArguments, Workplace};
-use super::{interrupted, say};
+use super::workplace::{SpecOptions, Workplace};
+use super::{say, until_interrupted};
 use crate::failure::Failure;
 use crate::pipeline::{self, Event};
 use crate::stage::Driver;
@@ -14,31 +14,20 @@ pub(super) struct Arguments {
     subject: String,
     /// A store path, a file in one, or the name of a package
     path: String,
-    /// The folder that the spec's own paths start from
-    #[arg(long, default_value = ".", value_name = "FOLDER")]
-    project: std::path::PathBuf,
-    /// Asks Nix what the spec means, also if there is a lock
-    #[arg(long)]
-    no_lock: bool,
+    #[command(flatten)]
+    options: SpecOptions,
 }
 
 pub(super) async fn explain(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
     let is_spec = [".yaml", ".yml"].iter().any(|ending| arguments.subject.ends_with(ending));
-    let explained = async {
+    until_interrupted(async {
         if is_spec { explain_spec(arguments, driver).await } else { explain_image(arguments, driver).await }
-    };
-    tokio::select! {
-        explained = explained => explained,
-        asked = interrupted() => {
-            asked?;
-            Err(Failure::system("interrupted"))
-        }
-    }
+    })
+    .await
 }
 
 async fn explain_spec(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let spec = SpecArguments::new(&arguments.subject, &arguments.project, arguments.no_lock);
-    let place = Workplace::open(&spec, driver)?;
+    let place = Workplace::open(&arguments.subject, &arguments.options, driver)?;
     let build = place.build();
     let prepared = build.prepare(&|event: Event| say(&event.to_string())).await?;
     print_all(&prepared.explain(&arguments.path), arguments)

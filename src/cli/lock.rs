@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Scratch, interrupted, say};
+use super::{Scratch, say, until_interrupted};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::lock::{self, Lock, LockError, LockedSystem};
@@ -34,13 +34,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn lock(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    tokio::select! {
-        locked = write_or_check(arguments, driver) => locked,
-        asked = interrupted() => {
-            asked?;
-            Err(Failure::system("interrupted"))
-        }
-    }
+    until_interrupted(write_or_check(arguments, driver)).await
 }
 
 async fn write_or_check(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {

@@ -227,6 +227,14 @@ fn folder(environment: &BTreeMap<OsString, OsString>, name: &str) -> Option<Path
     environment.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// Does work until it is done, or somebody asks the program to end.
+async fn until_interrupted(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        done = work => done,
+        asked = interrupted() => asked.and(Err(Failure::system("interrupted"))),
+    }
+}
+
 /// Waits until somebody asks the program to end: Ctrl-C, or `kill`.
 async fn interrupted() -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate()).map_err(Failure::cannot("listen to signals"))?;

@@ -3,16 +3,18 @@
 use serde_json::{Value, json};
 
 use super::target::Image;
-use super::workplace::{SpecArguments, Workplace};
-use super::{interrupted, say};
+use super::workplace::{SpecOptions, Workplace};
+use super::{say, until_interrupted};
 use crate::failure::Failure;
 use crate::pipeline::{Event, Outlook};
 use crate::stage::Driver;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// The spec, beneath the project's folder
+    spec: String,
     #[command(flatten)]
-    spec: SpecArguments,
+    options: SpecOptions,
     /// The image that the push would replace: `HOST/REPOSITORY[:TAG]`
     #[arg(long, value_name = "REF")]
     against: Option<Image>,
@@ -22,17 +24,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn plan(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    tokio::select! {
-        planned = print_plan(arguments, driver) => planned,
-        asked = interrupted() => {
-            asked?;
-            Err(Failure::system("interrupted"))
-        }
-    }
+    until_interrupted(print_plan(arguments, driver)).await
 }
 
 async fn print_plan(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let place = Workplace::open(&arguments.spec, driver)?;
+    let place = Workplace::open(&arguments.spec, &arguments.options, driver)?;
     let show = |event: Event| {
         if !arguments.json {
             say(&event.to_string());

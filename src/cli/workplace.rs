@@ -19,24 +19,15 @@ use crate::source::nix::Nix;
 use crate::spec::ImageSpec;
 use crate::stage::Driver;
 
-/// Which spec, and how it is read.
+/// How a spec is read.
 #[derive(Debug, clap::Args)]
-pub(super) struct SpecArguments {
-    /// The spec, beneath the project's folder
-    spec: String,
+pub(super) struct SpecOptions {
     /// The folder that the spec's own paths start from
     #[arg(long, default_value = ".", value_name = "FOLDER")]
     project: PathBuf,
     /// Asks Nix what the spec means, also if there is a lock
     #[arg(long)]
     no_lock: bool,
-}
-
-impl SpecArguments {
-    /// The same as from a command line.
-    pub(super) fn new(spec: &str, project: &Path, no_lock: bool) -> Self {
-        Self { spec: spec.to_owned(), project: project.to_owned(), no_lock }
-    }
 }
 
 /// Gives the value of a variable of the environment.
@@ -61,15 +52,15 @@ pub(super) struct Workplace<'a> {
 }
 
 impl<'a> Workplace<'a> {
-    /// Reads the spec, and makes a place to build it in.
-    pub(super) fn open(arguments: &SpecArguments, driver: &'a Driver<'a>) -> Result<Self, Failure> {
-        let project_dir = arguments.project.canonicalize().map_err(|error| {
-            let name = arguments.project.display();
+    /// Reads the spec in `file`, beneath the project's folder, and makes a place to build it in.
+    pub(super) fn open(file: &str, options: &SpecOptions, driver: &'a Driver<'a>) -> Result<Self, Failure> {
+        let project_dir = options.project.canonicalize().map_err(|error| {
+            let name = options.project.display();
             Failure::build(error, format!("`{name}` is to be the project's folder: name one that exists"))
         })?;
         let project = Folder::open(&project_dir)?;
-        let bytes = project.read(&arguments.spec, ImageSpec::MAX_FILE)?;
-        let spec = ImageSpec::parse(&arguments.spec, &bytes)?;
+        let bytes = project.read(file, ImageSpec::MAX_FILE)?;
+        let spec = ImageSpec::parse(file, &bytes)?;
         let scratch = Scratch::new()?;
         let [roots, fetched, work] = ["roots", "fetched", "work"].map(|name| scratch.0.join(name));
         for folder in [&roots, &fetched, &work] {
@@ -83,9 +74,9 @@ impl<'a> Workplace<'a> {
             BTreeMap::from([("title", spec.name.clone()), ("created", created.to_string())]);
         annotations.extend(commit.map(|commit| ("revision", commit.revision)));
         let standard = |(key, value)| (format!("org.opencontainers.image.{key}"), value);
-        let off = arguments.no_lock
+        let off = options.no_lock
             || variable("NIXLAYER_LOCK").is_some_and(|value| value.eq_ignore_ascii_case("off"));
-        let lock = if off { None } else { read_lock(&project, &arguments.spec)? };
+        let lock = if off { None } else { read_lock(&project, file)? };
         let sandbox = match driver.sandbox() {
             Ok(sandbox) => Some(sandbox),
             // With a lock, only commands need one.

@@ -22,22 +22,21 @@ pub(super) async fn publish(
 ) -> Result<Published, BuildError> {
     let mut earlier = Earlier::new(Some(destination), tags, reuse, on_event);
     let wanted = prepared.compression;
-    if let Compression::Zstd(_) = wanted {
-        earlier.look_at_targets().await?;
-        if earlier.has_refused(wanted) {
-            earlier
-                .say("layers are made with gzip, since the registry did not take them with zstd".to_owned());
-        } else {
-            match publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await {
-                Err(error) if error.refuses_the_manifest() => {
-                    earlier.say(format!("layers are made again with gzip, since with zstd {error}"));
-                }
-                published => return published,
-            }
-        }
-        return publish_as(prepared, Compression::default(), &mut earlier, destination, tags, effort).await;
+    if let Compression::Gzip(_) = wanted {
+        return publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await;
     }
-    publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await
+    earlier.look_at_targets().await?;
+    if earlier.has_refused(wanted) {
+        earlier.say("layers are made with gzip, since the registry did not take them with zstd".to_owned());
+    } else {
+        match publish_as(prepared, wanted, &mut earlier, destination, tags, effort).await {
+            Err(error) if error.refuses_the_manifest() => {
+                earlier.say(format!("layers are made again with gzip, since with zstd {error}"));
+            }
+            published => return published,
+        }
+    }
+    publish_as(prepared, Compression::default(), &mut earlier, destination, tags, effort).await
 }
 
 async fn publish_as(

@@ -15,7 +15,7 @@ use crate::oci::{Digest, Repository};
 pub enum Mount {
     /// The blob is there.
     Done,
-    /// The blob has to be sent, into this session.
+    /// The blob has to be sent, and this upload is open for it.
     Open(OpenUpload),
     /// The blob has to be sent.
     Refused,
