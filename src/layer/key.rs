@@ -7,8 +7,9 @@ use std::fmt;
 use std::io::Write as _;
 use std::str::FromStr;
 
+use super::StoreMetadata;
 use crate::nix::{NarHash, StorePath};
-use crate::oci::{Digest, DigestError, Hasher};
+use crate::oci::{DiffId, Digest, DigestError, Hasher};
 
 /// The rules by which trees become tars: order, owner, times, modes, headers. Another number for other rules.
 const FORMAT: &str = "nixlayer-layer-1";
@@ -23,13 +24,30 @@ impl LayerKey {
     /// `compression` names what compresses it and how, so that another one gives another key.
     pub fn of_store_paths<'a>(
         compression: &str,
+        metadata: &StoreMetadata,
         paths: impl IntoIterator<Item = (&'a StorePath, NarHash)>,
     ) -> Self {
         let mut key = Fields::new(compression, "store paths");
+        // What is as usual goes without saying, as it did before there was anything else.
+        if *metadata != StoreMetadata::default() {
+            let StoreMetadata { store_mode, mtime, uid, gid, uname, gname } = metadata;
+            for number in [u64::from(*store_mode), *mtime, (*uid).into(), (*gid).into()] {
+                key.add(number.to_string().as_bytes());
+            }
+            key.add(uname.as_bytes());
+            key.add(gname.as_bytes());
+        }
         for (path, nar_hash) in paths {
             key.add(path.to_string().as_bytes());
             key.add(nar_hash.to_string().as_bytes());
         }
+        key.finish()
+    }
+
+    /// The key of a layer whose tar is there already.
+    pub fn of_tar(compression: &str, diff_id: &DiffId) -> Self {
+        let mut key = Fields::new(compression, "tar");
+        key.add(diff_id.to_string().as_bytes());
         key.finish()
     }
 
@@ -91,19 +109,33 @@ mod tests {
     fn whatever_changes_a_layer_changes_its_key() {
         let (a, b) = (path("a"), path("b"));
         let [one, two] = [1, 2].map(|byte| NarHash::from_bytes([byte; 32]));
+        let usual = StoreMetadata::default();
+        let metadata = [
+            StoreMetadata { store_mode: 0o555, ..usual.clone() },
+            StoreMetadata { mtime: 0, ..usual.clone() },
+            StoreMetadata { uid: 1, ..usual.clone() },
+            StoreMetadata { gid: 1, ..usual.clone() },
+            StoreMetadata { uname: "a".to_owned(), ..usual.clone() },
+            StoreMetadata { gname: "a".to_owned(), ..usual.clone() },
+        ];
+        let diff_id = Digest::of(b"").to_string().parse().unwrap();
         let keys = [
-            LayerKey::of_store_paths("gzip", []),
-            LayerKey::of_store_paths("gzip", [(&a, one)]),
-            LayerKey::of_store_paths("zstd", [(&a, one)]),
-            LayerKey::of_store_paths("gzip", [(&a, two)]),
-            LayerKey::of_store_paths("gzip", [(&b, one)]),
-            LayerKey::of_store_paths("gzip", [(&a, one), (&b, one)]),
-            LayerKey::of_store_paths("gzip", [(&b, one), (&a, one)]),
+            LayerKey::of_store_paths("gzip", &usual, []),
+            LayerKey::of_store_paths("gzip", &usual, [(&a, one)]),
+            LayerKey::of_store_paths("zstd", &usual, [(&a, one)]),
+            LayerKey::of_store_paths("gzip", &usual, [(&a, two)]),
+            LayerKey::of_store_paths("gzip", &usual, [(&b, one)]),
+            LayerKey::of_store_paths("gzip", &usual, [(&a, one), (&b, one)]),
+            LayerKey::of_store_paths("gzip", &usual, [(&b, one), (&a, one)]),
+            LayerKey::of_tar("gzip", &diff_id),
+            LayerKey::of_tar("zstd", &diff_id),
             LayerKey::of_root("gzip", b""),
             LayerKey::of_root("gzip", b"1:a"),
         ];
+        let marked = metadata.iter().map(|metadata| LayerKey::of_store_paths("gzip", metadata, []));
+        let keys: Vec<LayerKey> = keys.into_iter().chain(marked).collect();
 
-        assert_eq!(BTreeSet::from(keys).len(), keys.len());
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     }
 
     /// `sha256sum` of `16:nixlayer-layer-14:gzip4:root1:x`. What registries hold must be found again by later
@@ -113,6 +145,8 @@ mod tests {
         let key = LayerKey::of_root("gzip", b"x");
 
         assert_eq!(key.to_string(), Digest::of(b"16:nixlayer-layer-14:gzip4:root1:x").to_string());
+        let key = LayerKey::of_store_paths("gzip", &StoreMetadata::default(), []);
+        assert_eq!(key.to_string(), Digest::of(b"16:nixlayer-layer-14:gzip11:store paths").to_string());
         assert_eq!(key.to_string().parse(), Ok(key));
     }
 }

@@ -10,7 +10,7 @@
 //! threads, so that equal store paths make equal layers wherever they are built.
 //!
 //! ```
-//! use nixlayer::layer::{Compression, LayerWriter, StoreLayer, Workers};
+//! use nixlayer::layer::{Compression, LayerWriter, StoreLayer, StoreMetadata, Workers};
 //! use nixlayer::nix::tree::{Entry, Node};
 //!
 //! let path = "/nix/store/00000000000000000000000000000000-motd-1".parse()?;
@@ -18,7 +18,7 @@
 //! let workers = Workers::new(2);
 //!
 //! let layer = LayerWriter::new(Vec::new(), Compression::default(), &workers);
-//! let mut layer = StoreLayer::new(layer)?;
+//! let mut layer = StoreLayer::new(layer, StoreMetadata::default())?;
 //! let node = Node::Regular { executable: false, size: 6, contents: &mut text.as_slice() };
 //! layer.append(&path, Entry { path: b"", node })?;
 //! let (blob, digests) = layer.finish()?.finish()?;
@@ -47,7 +47,7 @@ pub use gzip::GzipLevel;
 pub use key::LayerKey;
 pub use plan::{LayerBudget, LayerPlan};
 pub use root::{Contents, Linked, RootKind, RootNode, RootTree, TreeError};
-pub use store::StoreLayer;
+pub use store::{StoreLayer, StoreMetadata};
 pub use tar::{Member, Metadata, TarWriter};
 pub use workers::Workers;
 pub use writer::{LayerDigests, LayerWriter};

@@ -1,8 +1,8 @@
 //! The tar of a layer of store paths, from the trees of the paths.
 //!
 //! It holds `/nix/` and `/nix/store/`, then path by path what the tree's reader hands over, in that
-//! order. Names are absolute. Everything belongs to root, has the mtime 1, and the modes that the
-//! store knows: 0555 for folders and programs, 0444 for other files.
+//! order. Names are absolute, and the modes are those that the store knows: 0555 for folders and programs,
+//! 0444 for other files. What the store does not know, owner and time, [`StoreMetadata`] says.
 
 use std::io::{self, Write};
 
@@ -10,18 +10,52 @@ use super::tar::{Member, Metadata, TarWriter};
 use crate::nix::tree::{Entry, Node};
 use crate::nix::{STORE_DIR, StorePath};
 
+/// What a layer says of its store paths that the store does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreMetadata {
+    /// The mode of `/nix` and `/nix/store`.
+    pub store_mode: u32,
+    /// Last change of every member, in seconds since 1970.
+    pub mtime: u64,
+    /// Number of the owner.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+    /// Name of the owner.
+    pub uname: String,
+    /// Name of the group.
+    pub gname: String,
+}
+
+impl Default for StoreMetadata {
+    /// Everything belongs to root, and has the mtime 1 that Nix gives every file.
+    fn default() -> Self {
+        let root = || "root".to_owned();
+        Self { store_mode: 0o755, mtime: 1, uid: 0, gid: 0, uname: root(), gname: root() }
+    }
+}
+
+impl StoreMetadata {
+    fn with_mode(&self, mode: u32) -> Metadata<'_> {
+        let Self { mtime, uid, gid, ref uname, ref gname, .. } = *self;
+        Metadata { mode, uid, gid, mtime, uname, gname }
+    }
+}
+
 /// Writes the tar of a layer of store paths.
 pub struct StoreLayer<W> {
     tar: TarWriter<W>,
+    metadata: StoreMetadata,
 }
 
 impl<W: Write> StoreLayer<W> {
     /// A layer that holds the store's folder only.
-    pub fn new(sink: W) -> io::Result<Self> {
+    pub fn new(sink: W, metadata: StoreMetadata) -> io::Result<Self> {
         let mut tar = TarWriter::new(sink);
-        tar.append(b"/nix", &Metadata::of_root(0o755), Member::Directory)?;
-        tar.append(STORE_DIR.as_bytes(), &Metadata::of_root(0o755), Member::Directory)?;
-        Ok(Self { tar })
+        for folder in ["/nix", STORE_DIR] {
+            tar.append(folder.as_bytes(), &metadata.with_mode(metadata.store_mode), Member::Directory)?;
+        }
+        Ok(Self { tar, metadata })
     }
 
     /// Adds one entry of the tree of `path`.
@@ -40,7 +74,7 @@ impl<W: Write> StoreLayer<W> {
             }
             Node::Symlink { target } => (0o777, Member::Symlink { target }),
         };
-        self.tar.append(&name, &Metadata::of_root(mode), member)
+        self.tar.append(&name, &self.metadata.with_mode(mode), member)
     }
 
     /// Ends the tar and gives the sink back.
@@ -85,7 +119,7 @@ mod tests {
             ("share/é.txt", File("e\n")),
         ];
 
-        let mut layer = StoreLayer::new(Vec::new()).unwrap();
+        let mut layer = StoreLayer::new(Vec::new(), StoreMetadata::default()).unwrap();
         for (name, kind) in tree {
             let mut contents: &[u8] = match kind {
                 Program(text) | File(text) => text.as_bytes(),

@@ -54,10 +54,9 @@ pub struct ImageLayer {
     pub diff_id: DiffId,
     /// The blob.
     pub descriptor: Descriptor,
-    /// History: what is in the layer.
-    pub comment: Option<String>,
-    /// History: what made the layer.
-    pub created_by: Option<String>,
+    /// What the image's history says of it: `comment`, `created_by`, `author`. Without `created`, it is as old as
+    /// the image.
+    pub history: Map<String, Value>,
 }
 
 /// A complete image, its layers being known by their descriptors.
@@ -133,14 +132,9 @@ fn configuration(source: &ImageSource) -> Value {
 }
 
 fn history(created: &str, layer: &ImageLayer) -> Value {
-    let mut history = json!({ "created": created });
-    if let Some(comment) = &layer.comment {
-        history["comment"] = json!(comment);
-    }
-    if let Some(created_by) = &layer.created_by {
-        history["created_by"] = json!(created_by);
-    }
-    history
+    let mut history = layer.history.clone();
+    history.entry("created").or_insert_with(|| json!(created));
+    Value::Object(history)
 }
 
 /// Image specification, "OCI Image Manifest".
@@ -172,8 +166,7 @@ mod tests {
         ImageLayer {
             diff_id: hasher.diff_id(),
             descriptor: Descriptor::of(media_type::LAYER_GZIP, format!("{content}.gz").as_bytes()),
-            comment: Some(format!("store paths: ['{content}']")),
-            created_by: None,
+            history: Map::from_iter([("comment".to_owned(), json!(format!("store paths: ['{content}']")))]),
         }
     }
 

@@ -86,7 +86,7 @@ pub(super) mod tests {
             let media_type = media_type::LAYER_GZIP.to_owned();
             let mut descriptor = Descriptor { media_type, digest, size, annotations: BTreeMap::new() };
             annotate(&mut descriptor, record);
-            ImageLayer { diff_id, descriptor, comment: None, created_by: None }
+            ImageLayer { diff_id, descriptor, history: Map::new() }
         };
         let image = Image::assemble(ImageSource {
             platform: Platform { architecture: "amd64".to_owned(), variant: None },

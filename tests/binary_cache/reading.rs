@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use nixlayer::http::{Http, HttpSettings, Patience, authority};
-use nixlayer::layer::StoreLayer;
+use nixlayer::layer::{StoreLayer, StoreMetadata};
 use nixlayer::nix::StorePath;
 use nixlayer::source::binary_cache::{
     BinaryCacheError, BinaryCaches, CacheFault, CachePlace, CacheSettings, RequireSignatures,
@@ -68,7 +68,7 @@ pub(crate) fn store<'a>(items: impl IntoIterator<Item = &'a Item>, caches: &Arc<
 /// The layer of `paths`.
 pub(crate) fn layer(store: &StorePaths, paths: &[StorePath]) -> Result<Vec<u8>, ReadError> {
     let _in_runtime = RUNTIME.enter();
-    let mut layer = StoreLayer::new(Vec::new()).unwrap();
+    let mut layer = StoreLayer::new(Vec::new(), StoreMetadata::default()).unwrap();
     for tree in store.upcoming(paths) {
         let path = tree.path();
         tree.read(|entry| layer.append(path, entry))?;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use nixlayer::layer::StoreLayer;
+use nixlayer::layer::{StoreLayer, StoreMetadata};
 use nixlayer::nix::StorePath;
 use nixlayer::nix::nar::NarWriter;
 use nixlayer::nix::tree::{Entry, Node};
@@ -76,7 +76,7 @@ pub(crate) fn nar(tree: &Tree) -> Vec<u8> {
 
 /// The tar of a layer of these paths, with nothing but memory in between.
 pub(crate) fn tar<'a>(trees: impl IntoIterator<Item = (&'a StorePath, &'a Tree)>) -> Vec<u8> {
-    let mut layer = StoreLayer::new(Vec::new()).unwrap();
+    let mut layer = StoreLayer::new(Vec::new(), StoreMetadata::default()).unwrap();
     for (path, tree) in trees {
         for_each(tree, |entry| layer.append(path, entry)).unwrap();
     }

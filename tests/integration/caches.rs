@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use nixlayer::http::{Http, HttpSettings};
-use nixlayer::layer::StoreLayer;
+use nixlayer::layer::{StoreLayer, StoreMetadata};
 use nixlayer::nix::{Closure, StorePath, dump_db};
 use nixlayer::oci::Hasher;
 use nixlayer::simulate::Status;
@@ -106,7 +106,7 @@ fn layers_from_a_cache_are_those_from_the_store_for_every_path_of_the_set() {
     let layers = |store: &StorePaths| -> Vec<(StorePath, String)> {
         let layers = store.upcoming(&all).map(|tree| {
             let path = tree.path();
-            let mut layer = StoreLayer::new(Hasher::default()).unwrap();
+            let mut layer = StoreLayer::new(Hasher::default(), StoreMetadata::default()).unwrap();
             tree.read(|entry| layer.append(path, entry)).unwrap();
             (path.clone(), layer.finish().unwrap().diff_id().to_string())
         });

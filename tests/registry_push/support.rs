@@ -56,8 +56,7 @@ pub(crate) fn image(layers: &[Bytes]) -> Image {
         ImageLayer {
             diff_id: hasher.diff_id(),
             descriptor: Descriptor::of(media_type::LAYER_GZIP, content),
-            comment: None,
-            created_by: None,
+            history: serde_json::Map::new(),
         }
     });
     Image::assemble(ImageSource {
