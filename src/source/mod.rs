@@ -1,6 +1,7 @@
 //! Where store paths come from.
 
 pub mod binary_cache;
+pub mod docker_tools;
 pub mod local_store;
 pub mod nix;
 mod store_paths;

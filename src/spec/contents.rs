@@ -41,6 +41,12 @@ pub struct ContentError {
     reason: String,
 }
 
+impl ContentError {
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
 impl FromStr for Content {
     type Err = ContentError;
 

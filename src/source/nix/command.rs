@@ -19,8 +19,8 @@ const MAX_ANSWER: u64 = 256 << 20;
 /// A log that is longer keeps its end; a builder may say as much as it likes.
 const MAX_LOG: usize = 8 << 20;
 
-/// Enough for the last lines of a log.
-const MAX_END: usize = 64 << 10;
+/// Enough for the last lines of a log, and for a long way to an error that some versions of Nix tell behind it.
+const MAX_END: usize = 1 << 20;
 
 /// How the lines begin that tell what Nix is doing.
 const STEPS: [&str; 3] = ["building '", "copying path '", "downloading '"];

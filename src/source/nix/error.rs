@@ -1,7 +1,12 @@
 //! What can go wrong with Nix, and short errors from its long logs.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::nix::STORE_DIR;
+
+/// How lines begin that tell how Nix came to an error.
+const TRACE: &str = "…";
 
 /// Lines of a builder's log that an error shows.
 const LOG_LINES: usize = 10;
@@ -28,6 +33,40 @@ pub enum NixError {
         name: String,
         /// What it is instead.
         kind: String,
+    },
+    /// A file or flake has no such value.
+    #[error("`{name}` has no attribute `{missing}`")]
+    NoAttribute {
+        /// What was wanted.
+        name: String,
+        /// What is not there.
+        missing: String,
+        /// Names that exist and look like it.
+        near: Vec<String>,
+    },
+    /// A file is a function that cannot be called.
+    #[error("`{name}` is a function whose arguments have no default: {}", .needs.join(", "))]
+    Arguments {
+        /// What was wanted.
+        name: String,
+        /// The arguments.
+        needs: Vec<String>,
+    },
+    /// There is something that is no image.
+    #[error("`{name}` is a {kind}, not an image")]
+    NoImage {
+        /// What was wanted.
+        name: String,
+        /// What it is instead.
+        kind: String,
+    },
+    /// An expression of the project is wrong.
+    #[error("{place}: {}", .said.error)]
+    Expression {
+        /// File, line and column in the project.
+        place: String,
+        /// What Nix said.
+        said: Said,
     },
     /// The expressions, or a builder, are wrong.
     #[error("Nix could not evaluate or build what the spec names")]
@@ -84,6 +123,25 @@ pub enum NixError {
 pub struct Said {
     pub(super) error: String,
     before: Vec<String>,
+    /// Places in expressions, as `FILE:LINE:COLUMN`, those next to the error first.
+    places: Vec<String>,
+}
+
+impl NixError {
+    /// The same, with the place in a file of the project that led to it, if Nix names one.
+    pub(super) fn in_project(self, project: &Path) -> Self {
+        let Self::Refused { said } = self else { return self };
+        let of_project = |place: &String| {
+            let below = place.strip_prefix(&format!("{}/", project.display()));
+            // Nix evaluates a flake where it has copied it to.
+            let copied = place.strip_prefix(STORE_DIR).and_then(|path| path.split_once("-source/"));
+            below.or(copied.map(|(_, file)| file)).map(str::to_owned)
+        };
+        match said.places.iter().find_map(of_project) {
+            Some(place) => Self::Expression { place, said },
+            None => Self::Refused { said },
+        }
+    }
 }
 
 impl std::error::Error for Said {}
@@ -106,20 +164,37 @@ impl Said {
             lines.iter().rposition(|line| line.trim_start().starts_with("error:") && wanted(line))
         };
         let at = last(&|line| !only_sums_up(line)).or_else(|| last(&|_| true));
-        let (before, error) = lines.split_at(at.unwrap_or(lines.len().saturating_sub(1)));
+        let at = at.unwrap_or(lines.len().saturating_sub(1));
+        // An error's own place stands behind it, whichever way Nix tells how it came to it.
+        let (before, behind) = lines.split_at(at);
+        let places = behind.iter().chain(before.iter().rev()).filter_map(|line| place(line));
+        let places = places.map(str::to_owned).collect();
+        let (before, error) = lines.split_at(at);
         let noise = |line: &&&str| !line.starts_with("(use '--show-trace'") && !line.starts_with("warning:");
         let error: Vec<&str> = error
             .iter()
+            .take_while(|line| !line.trim_start().starts_with(TRACE))
             .enumerate()
             .filter(|(index, line)| noise(line) && (*index == 0 || !only_sums_up(line)))
             // Nix puts what follows the first line below its text.
             .map(|(_, line)| line.strip_prefix("       ").unwrap_or(line).trim_start_matches("error: "))
             .take(20)
             .collect();
-        let before: Vec<String> = before.iter().filter(noise).map(|line| (*line).to_owned()).collect();
+        // Nix tells newest first in some versions how it came to an error, and in others last.
+        let log =
+            before.iter().take_while(|line| !line.trim_start().starts_with(TRACE) && **line != "error:");
+        let before: Vec<String> = log.filter(noise).map(|line| (*line).to_owned()).collect();
         let first = before.len().saturating_sub(LOG_LINES);
-        Self { error: error.join("\n"), before: before[first..].to_vec() }
+        Self { error: error.join("\n"), before: before[first..].to_vec(), places }
     }
+}
+
+/// The place that a line of a trace names: `at FILE:LINE:COLUMN:`.
+fn place(line: &str) -> Option<&str> {
+    let place = line.trim_start().strip_prefix("at ")?.trim_end_matches(':');
+    let mut parts = place.rsplit(':');
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number)).then_some(place)
 }
 
 /// Whether an error says no more than that one before it stopped something else, too.
@@ -194,6 +269,42 @@ mod tests {
         let log = "error: broken package\n(use '--show-trace' to show detailed location information)\n";
 
         assert_eq!(Said::last(log).to_string(), "broken package");
+    }
+
+    /// Printed by Nix 2.8.0 with `--show-trace`.
+    const OLD_TRACE: &str = "error: undefined variable 'kubctl'\n\n       at /builds/app/default.nix:6:5:\n\n            5|   contents = [\n            6|     kubctl\n             |     ^\n\n       … while evaluating the attribute 'paths'\n\n       at /nix/store/a-nixpkgs/lib.nix:7:9:\n";
+
+    /// Newer versions tell it the other way round.
+    const NEW_TRACE: &str = "error:\n       … while evaluating the attribute 'paths'\n         at /nix/store/a-nixpkgs/lib.nix:7:9:\n            6| x\n            7|   paths = y;\n       … while evaluating the file\n         at /builds/app/images.nix:1:1:\n\n       error: undefined variable 'kubctl'\n       at /builds/app/default.nix:6:5:\n            5|   contents = [\n            6|     kubctl\n             |     ^\n";
+
+    #[test]
+    fn the_nearest_place_in_the_project_comes_first() {
+        for trace in [OLD_TRACE, NEW_TRACE] {
+            let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"));
+
+            let said = error.to_string();
+            assert_eq!(said.lines().next(), Some("default.nix:6:5: undefined variable 'kubctl'"), "{said}");
+            assert!(!said.contains('…') && said.contains("6|     kubctl"), "{said}");
+            assert!(!said.contains("the log ends"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_flake_is_named_as_the_project_has_it() {
+        let trace = "error: oh no\n\n       at /nix/store/0abc-source/nix/image.nix:2:3:\n";
+
+        let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"));
+
+        assert!(error.to_string().starts_with("nix/image.nix:2:3: oh no"), "{error}");
+    }
+
+    #[test]
+    fn an_error_that_names_no_file_of_the_project_stays_as_it_is() {
+        let trace = "error: oh no\n\n       at /nix/store/a-nixpkgs/lib.nix:2:3:\n       at noon:\n";
+
+        let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"));
+
+        assert!(matches!(error, NixError::Refused { .. }));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From the names in a spec to store paths, without building any.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -98,28 +98,52 @@ impl Nix {
         roots: &Path,
         progress: Progress<'_>,
     ) -> Result<(Vec<Described>, String, Option<String>), NixError> {
-        let view = self.view(&[scope.project], &[roots]);
         let expression = roots_expression(wanted, scope);
-        let root = roots.join("evaluated");
-        let root = root.to_string_lossy();
-        // As a file, since one argument holds 128 KiB at most.
-        let file = roots.join("evaluated.nix");
-        std::fs::write(&file, expression)
-            .map_err(|source| NixError::Folder { folder: roots.to_owned(), source })?;
-        let file = file.to_string_lossy();
-        let mut arguments = vec!["--add-root", &root, "--indirect", &file];
-        if wanted.iter().any(|content| matches!(content, Content::FlakeOutput { .. })) {
-            arguments.extend(["--extra-experimental-features", "flakes nix-command"]);
-        }
-        self.run("nix-instantiate", &arguments, &view, progress).await?;
-        let binding = async |name| {
-            let arguments = ["--query", "--binding", name, &*root];
-            self.run("nix-store", &arguments, &view, progress).await.map(|value| value.trim().to_owned())
-        };
+        let flakes = wanted.iter().any(|content| matches!(content, Content::FlakeOutput { .. }));
+        let root = self.instantiate(&expression, flakes, &[scope.project], roots, progress).await?;
+        let binding = async |name| self.binding(&root, name, roots, progress).await;
         let described = serde_json::from_str(&binding("roots").await?)
             .map_err(|source| NixError::Answer { source: Box::new(source) })?;
         let (set, revision) = (binding("set").await?, binding("revision").await?);
         Ok((described, set, Some(revision).filter(|revision| !revision.is_empty())))
+    }
+
+    /// Evaluates an expression to a derivation, and gives the garbage collector root that keeps it and all that it
+    /// names. The expression sees `shown` of what is not the host's.
+    pub(super) async fn instantiate(
+        &self,
+        expression: &str,
+        flakes: bool,
+        shown: &[&Path],
+        roots: &Path,
+        progress: Progress<'_>,
+    ) -> Result<PathBuf, NixError> {
+        let view = self.view(shown, &[roots]);
+        let root = roots.join("evaluated");
+        // As a file, since one argument holds 128 KiB at most.
+        let file = roots.join("evaluated.nix");
+        std::fs::write(&file, expression)
+            .map_err(|source| NixError::Folder { folder: roots.to_owned(), source })?;
+        let (root_text, file) = (root.to_string_lossy(), file.to_string_lossy());
+        let mut arguments = vec!["--show-trace", "--add-root", &root_text, "--indirect", &file];
+        if flakes {
+            arguments.extend(["--extra-experimental-features", "flakes nix-command"]);
+        }
+        self.run("nix-instantiate", &arguments, &view, progress).await?;
+        Ok(root)
+    }
+
+    /// The value of a variable of a derivation.
+    pub(super) async fn binding(
+        &self,
+        root: &Path,
+        name: &str,
+        roots: &Path,
+        progress: Progress<'_>,
+    ) -> Result<String, NixError> {
+        let view = self.view(&[], &[roots]);
+        let arguments = ["--query", "--binding", name, &root.to_string_lossy()];
+        self.run("nix-store", &arguments, &view, progress).await.map(|value| value.trim().to_owned())
     }
 
     /// Names like the unknown one, for the error; none where Nix cannot tell.
@@ -143,7 +167,7 @@ impl Nix {
 
 /// `DRV!OUTPUT`, as `nix-store --realise` takes it. An expression says what `drv` and `output` are, so
 /// neither becomes an argument before it is known to be what it claims.
-fn installable(drv: &str, output: &str) -> Option<String> {
+pub(super) fn installable(drv: &str, output: &str) -> Option<String> {
     let drv: StorePath = drv.parse().ok()?;
     let plain = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
     let good = drv.name().ends_with(".drv") && !output.is_empty() && output.chars().all(plain);

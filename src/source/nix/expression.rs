@@ -96,18 +96,32 @@ pub(super) fn packages_expression(attr_path: &AttrPath, scope: &Scope<'_>) -> St
 pub(super) fn near_names(attr_path: &AttrPath, names: &[String]) -> Vec<String> {
     let Some((last, parents)) = attr_path.components().split_last() else { return Vec::new() };
     let parents: String = parents.iter().map(|name| format!("{name}.")).collect();
+    near(last, names).into_iter().map(|name| format!("{parents}{name}")).collect()
+}
+
+/// Up to three of `names` that look like `wanted`, the nearest first.
+pub(super) fn near(wanted: &str, names: &[String]) -> Vec<String> {
     let mut near: Vec<(f64, &String)> = names
         .iter()
-        .map(|name| (strsim::jaro_winkler(&last.to_lowercase(), &name.to_lowercase()), name))
+        .map(|name| (strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase()), name))
         .filter(|(likeness, _)| *likeness > 0.85)
         .collect();
     near.sort_by(|(left, left_name), (right, right_name)| {
         right.total_cmp(left).then(left_name.cmp(right_name))
     });
-    near.into_iter().take(3).map(|(_, name)| format!("{parents}{name}")).collect()
+    near.into_iter().take(3).map(|(_, name)| name.clone()).collect()
 }
 
-fn flake_output(flake: &Flake, output: &AttrPath, project: &Path) -> String {
+fn flake_output(of: &Flake, output: &AttrPath, project: &Path) -> String {
+    let (flake, names) = (flake(of, project), output.to_nix());
+    format!(
+        "(let flake = {flake}; in flake.packages.${{system}}.{names} or \
+         (flake.legacyPackages.${{system}}.{names} or (flake.{names} or null)))"
+    )
+}
+
+/// A flake's outputs.
+pub(super) fn flake(flake: &Flake, project: &Path) -> String {
     let url = match flake {
         // Everybody can read the store, and a clone's settings hold the job's token.
         Flake::Folder(folder) => format!(
@@ -116,11 +130,7 @@ fn flake_output(flake: &Flake, output: &AttrPath, project: &Path) -> String {
         ),
         Flake::GitHub(commit) => quoted(&commit.to_string()),
     };
-    let names = output.to_nix();
-    format!(
-        "(let flake = builtins.getFlake {url}; in flake.packages.${{system}}.{names} or \
-         (flake.legacyPackages.${{system}}.{names} or (flake.{names} or null)))"
-    )
+    format!("builtins.getFlake {url}")
 }
 
 fn package_set(nixpkgs: &Nixpkgs, project: &Path) -> String {
@@ -145,7 +155,7 @@ fn package_set(nixpkgs: &Nixpkgs, project: &Path) -> String {
 }
 
 /// A Nix string literal.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut literal = String::from("\"");
     for character in text.chars() {
         if matches!(character, '"' | '\\' | '$') {

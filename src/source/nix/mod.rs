@@ -12,6 +12,8 @@ mod command;
 mod error;
 mod evaluation;
 mod expression;
+mod image_expression;
+mod images;
 mod roots;
 mod store;
 
@@ -24,6 +26,7 @@ use std::sync::Mutex;
 pub use self::error::{NixError, Said};
 pub use self::evaluation::Evaluated;
 pub use self::expression::Scope;
+pub use self::images::{ImageDerivation, ImageValue, Stream};
 pub use self::roots::forget_roots;
 use crate::sandbox::{Sandbox, View};
 

@@ -71,7 +71,7 @@ impl Nix {
     }
 
     /// Builds or downloads; gives what there is now, all of it held by a root of its own.
-    async fn realise_installables(
+    pub(super) async fn realise_installables(
         &self,
         installables: &[String],
         roots: &Path,

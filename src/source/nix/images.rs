@@ -1,0 +1,187 @@
+//! Finds the images that an expression of a project means, and what kind each is of, without building any.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::evaluation::{FORGED, installable};
+use super::expression::near;
+use super::image_expression::image_expression;
+use super::{Nix, NixError, Progress, SILENT};
+use crate::nix::{StorePath, System};
+use crate::spec::Installable;
+
+/// How the name of a derivation ends that makes the `conf.json` of an image.
+const CONF: &str = "-conf.json.drv";
+
+/// An image that an expression means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageValue {
+    /// Where it is in a set or list of images; empty for the only one.
+    pub place: String,
+    /// What it is called in a registry (`imageName`), if it says so.
+    pub image_name: Option<String>,
+    /// Its tag (`imageTag`), if it says so.
+    pub image_tag: Option<String>,
+    /// What is to be built for it.
+    pub derivation: ImageDerivation,
+    /// The derivation of its `conf.json`, if it is a layered image that hands it over.
+    pub conf: Option<ImageDerivation>,
+}
+
+/// An output of a derivation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageDerivation {
+    /// The derivation.
+    pub drv: StorePath,
+    /// What `nix-store --realise` takes.
+    installable: String,
+}
+
+/// What the derivations say from which a layered image is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// The derivation of `conf.json`.
+    pub conf: Option<ImageDerivation>,
+    /// The source of the script that reads it, which is in the store already.
+    pub script: Option<StorePath>,
+}
+
+/// What the expression says; see [`image_expression`].
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Images { images: Vec<Described> },
+    Missing { missing: String, near: Vec<String> },
+    Needs { needs: Vec<String> },
+    Many { many: u64 },
+    Other { other: String },
+}
+
+#[derive(Debug, Deserialize)]
+struct Described {
+    place: String,
+    #[serde(rename = "imageName")]
+    image_name: String,
+    #[serde(rename = "imageTag")]
+    image_tag: String,
+    derivation: Output,
+    conf: Option<Output>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Output {
+    drv: String,
+    output: String,
+}
+
+impl Nix {
+    /// The images that `wanted` means: one, or those of a list or attribute set.
+    ///
+    /// `roots` is a folder for garbage collector roots: while it exists, no derivation that was evaluated is
+    /// collected.
+    pub async fn images(
+        &self,
+        wanted: &Installable,
+        project: &Path,
+        system: System,
+        roots: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Vec<ImageValue>, NixError> {
+        let expression = image_expression(wanted, project, system);
+        let flakes = matches!(wanted, Installable::FlakeOutput { .. });
+        let root = self.instantiate(&expression, flakes, &[project], roots, progress).await;
+        let root = root.map_err(|error| error.in_project(project))?;
+        let answer = self.binding(&root, "images", roots, progress).await?;
+        let answer =
+            serde_json::from_str(&answer).map_err(|source| NixError::Answer { source: Box::new(source) })?;
+        let no_image = |kind: String| NixError::NoImage { name: wanted.to_string(), kind };
+        match answer {
+            Answer::Images { images } if images.is_empty() => {
+                Err(no_image("a set or list without a derivation".to_owned()))
+            }
+            Answer::Images { images } => images
+                .into_iter()
+                .map(|image| image.checked().ok_or_else(|| no_image(FORGED.to_owned())))
+                .collect(),
+            Answer::Missing { missing, near: names } => {
+                Err(NixError::NoAttribute { name: wanted.to_string(), near: near(&missing, &names), missing })
+            }
+            Answer::Needs { needs } => Err(NixError::Arguments { name: wanted.to_string(), needs }),
+            Answer::Many { many } => Err(no_image(format!("set of {many} values"))),
+            Answer::Other { other } => Err(no_image(other)),
+        }
+    }
+
+    /// Follows the derivation of an image of `dockerTools` to what it is made from: the image itself is made by
+    /// `stream-NAME`, and that from `NAME-conf.json` and a script.
+    pub async fn stream(&self, image: &StorePath) -> Result<Stream, NixError> {
+        let mut stream = Stream::default();
+        let mut waiting = vec![image.clone()];
+        // No derivation is asked for what it needs that is not on the way, such as a whole compiler.
+        for _ in 0..3 {
+            let mut next = Vec::new();
+            for drv in waiting {
+                for needed in self.references(&drv).await? {
+                    let name = needed.name();
+                    if name.ends_with(CONF) {
+                        let installable = format!("{needed}!out");
+                        stream.conf = Some(ImageDerivation { drv: needed, installable });
+                    } else if name.starts_with("stream") && name.ends_with(".py") {
+                        stream.script = Some(needed);
+                    } else if name.starts_with("stream") && name.ends_with(".drv") {
+                        next.push(needed);
+                    }
+                }
+            }
+            waiting = next;
+        }
+        Ok(stream)
+    }
+
+    /// Builds or downloads one thing, and gives where it is. It stays while the folder `roots` exists.
+    pub async fn realise_image(
+        &self,
+        derivation: &ImageDerivation,
+        roots: &Path,
+        progress: Progress<'_>,
+    ) -> Result<StorePath, NixError> {
+        let root = format!("image-{}", derivation.drv.hash_part());
+        let realised =
+            self.realise_installables(&[derivation.installable.clone()], roots, &root, progress).await?;
+        realised.into_iter().next().ok_or_else(|| NixError::NoImage {
+            name: derivation.drv.name().to_owned(),
+            kind: FORGED.to_owned(),
+        })
+    }
+
+    async fn references(&self, path: &StorePath) -> Result<Vec<StorePath>, NixError> {
+        let view = self.view(&[], &[]);
+        let said =
+            self.run("nix-store", &["--query", "--references", &path.to_string()], &view, SILENT).await?;
+        Ok(said.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+}
+
+impl Described {
+    /// What is said, once it is known to be what it claims.
+    fn checked(self) -> Option<ImageValue> {
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let conf = self.conf.and_then(Output::checked);
+        Some(ImageValue {
+            place: self.place,
+            image_name: text(self.image_name),
+            image_tag: text(self.image_tag),
+            derivation: self.derivation.checked()?,
+            // Others may call something `conf`, too.
+            conf: conf.filter(|conf| conf.drv.name().ends_with(CONF)),
+        })
+    }
+}
+
+impl Output {
+    fn checked(self) -> Option<ImageDerivation> {
+        let installable = installable(&self.drv, &self.output)?;
+        Some(ImageDerivation { drv: self.drv.parse().ok()?, installable })
+    }
+}
