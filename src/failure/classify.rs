@@ -63,7 +63,22 @@ impl From<NixError> for Failure {
             NixError::Unknown { .. } | NixError::NoPackage { .. } => {
                 Self::build(error, "check the spelling, and that `nixpkgs:` is the package set that has it")
             }
-            NixError::Refused { .. } => {
+            NixError::NoAttribute { near, .. } if near.is_empty() => {
+                Self::build(error, "check the spelling of what follows the `#`")
+            }
+            NixError::NoAttribute { near, .. } => {
+                let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                let fix = format!("write {}", near.join(" or "));
+                Self::build(error, fix)
+            }
+            NixError::Arguments { .. } => {
+                Self::build(error, "give them defaults, as in `{ pkgs ? import <nixpkgs> { } }:`")
+            }
+            NixError::NoImage { .. } => Self::build(
+                error,
+                "name the image itself behind a `#`, as in `default.nix#image`, or let the file be one",
+            ),
+            NixError::Refused { .. } | NixError::Expression { .. } => {
                 Self::build(error, "mend the expression or package that Nix names")
             }
             NixError::Start { .. } => Self::system(error).fix(
@@ -122,7 +137,20 @@ impl From<BuildError> for Failure {
             BuildError::Layer { ref source } if is_changed_file(source) => {
                 Self::build(error, "let nothing that the job has started write to the project while its image is made")
             }
-            BuildError::Sandbox(_)
+            BuildError::Conf { .. } | BuildError::NotReferred { .. } => Self::build(
+                error,
+                "make it with `dockerTools` of a nixpkgs from 20.09 on; if that is what made it, tell us",
+            ),
+            BuildError::NoImage { .. } => Self::build(
+                error,
+                "name an image of `dockerTools` or nix2container, an archive or an image layout, behind a `#` if need be",
+            ),
+            BuildError::OtherTar { .. } => {
+                Self::build(error, "make the image anew: its parts do not belong together")
+            }
+            BuildError::Unreadable { .. }
+            | BuildError::Tar { .. }
+            | BuildError::Sandbox(_)
             | BuildError::Closure(_)
             | BuildError::Scratch { .. }
             | BuildError::Layer { .. }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::{CommandsFailed, CopyError, OutdatedLock};
 use crate::nix::{ClosureError, StorePath, System};
-use crate::oci::Digest;
+use crate::oci::{DiffId, Digest};
 use crate::publish::PublishError;
 use crate::source::ReadError;
+use crate::source::docker_tools::ConfError;
 use crate::source::nix::NixError;
 use crate::yaml;
 
@@ -88,6 +89,55 @@ pub enum BuildError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// What Nix built cannot be read.
+    #[error("`{path}` cannot be read")]
+    Unreadable {
+        /// What it is.
+        path: StorePath,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The description of a layered image is none.
+    #[error("`{conf}` describes no image that can be made")]
+    Conf {
+        /// The description.
+        conf: StorePath,
+        /// What is wrong with it.
+        #[source]
+        source: ConfError,
+    },
+    /// A layer names a store path that is not there.
+    #[error("`{path}` is in no layer that can be made: what describes the image does not refer to it")]
+    NotReferred {
+        /// The path.
+        path: StorePath,
+    },
+    /// A derivation makes something that is no image.
+    #[error("`{name}` makes no image")]
+    NoImage {
+        /// The name of the derivation.
+        name: String,
+    },
+    /// The tar of a layer cannot be read.
+    #[error("the layer {layer} cannot be read")]
+    Tar {
+        /// What is in it.
+        layer: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A tar is not the one that the image names.
+    #[error("the layer {layer} is `{found}`, and the image names `{named}`")]
+    OtherTar {
+        /// What is in it.
+        layer: String,
+        /// What its image says it is.
+        named: DiffId,
+        /// What it is.
+        found: DiffId,
     },
     /// A layer is not what somebody has written down of it.
     #[error("a layer is `{made}`, and the record of {by} says `{recorded}`")]

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use super::packages::Packages;
+use super::recipe::SpecRecipe;
 use super::{Prepared, Size, Sum, history};
 use crate::nix::{Closure, StorePath};
 use crate::oci::{Descriptor, Manifest, ManifestError};
@@ -42,15 +44,17 @@ pub struct Found {
 }
 
 impl Prepared<'_> {
-    /// Explains the store paths that `text` means: one path, a file in it, or all packages of a name.
+    /// Explains, in the image of a spec, the store paths that `text` means: one path, a file in it, or all packages of a name.
     pub fn explain(&self, text: &str) -> Vec<Explanation> {
-        let closure = &self.packages.closure;
-        let meant = closure.paths().filter(|path| means(text, path));
-        meant.filter_map(|path| self.explanation(closure, path)).collect()
+        let Some(spec) = self.recipe.spec() else { return Vec::new() };
+        let meant = spec.packages.closure.paths().filter(|path| means(text, path));
+        meant.filter_map(|path| spec.explanation(path)).collect()
     }
+}
 
-    fn explanation(&self, closure: &Closure, path: &StorePath) -> Option<Explanation> {
-        let roots = &self.packages.roots;
+impl SpecRecipe<'_> {
+    fn explanation(&self, path: &StorePath) -> Option<Explanation> {
+        let Packages { closure, roots, .. } = &self.packages;
         let (from, way) = way(closure, roots.iter().map(|(_, root)| root), path)?;
         let mut layers = self.plan.layers().iter().enumerate();
         let layer = layers.find(|(_, paths)| paths.contains(path));

@@ -112,12 +112,11 @@ pub(super) fn assemble(
         if seal.is_none() || layers.is_recorded(index + 1) {
             annotate(&mut descriptor, record);
         }
-        let comment = Some(layers.material(index + 1).comment());
-        ImageLayer { diff_id, descriptor, comment, created_by: Some("nixlayer".to_owned()) }
+        ImageLayer { diff_id, descriptor, history: prepared.recipe.history(layers.material(index + 1)) }
     };
     Image::assemble(ImageSource {
         platform: prepared.platform.clone(),
-        created: prepared.created.to_string(),
+        created: prepared.created.clone(),
         config: prepared.config.clone(),
         layers: records.iter().enumerate().map(layer).collect(),
         annotations: prepared.annotations.clone().into_iter().chain(seal.clone()).chain(refused).collect(),

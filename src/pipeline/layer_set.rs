@@ -1,28 +1,22 @@
 //! The layers of an image before any is made: what is in each, its key, and what is known of it.
 
 use super::earlier::Earlier;
+use super::recipe::{Material, Recipe, SpecRecipe};
 use super::reuse::{KnownLayers, Whereabouts};
-use super::{BuildError, Prepared, blocking, budget, history};
+use super::{BuildError, Prepared, blocking, budget};
 use crate::layer::{Compression, LayerKey, LayerPlan};
 use crate::nix::StorePath;
 use crate::record::Record;
 use crate::spec::Strategy;
 
-/// The layers of an image; the last one holds what is in no store path.
+/// The layers of an image; the last one of a spec's holds what is in no store path.
 pub(super) struct LayerSet {
     compression: Compression,
-    plan: LayerPlan,
+    materials: Vec<Material>,
     keys: Vec<LayerKey>,
     known: KnownLayers,
     /// Whether the key of the last layer says all that it was made of.
     root_is_recorded: bool,
-}
-
-/// What a layer is made of.
-#[derive(Clone, Copy)]
-pub(super) enum Material<'a> {
-    Paths(&'a [StorePath]),
-    Root,
 }
 
 impl LayerSet {
@@ -32,16 +26,14 @@ impl LayerSet {
         compression: Compression,
         earlier: &mut Earlier<'_>,
     ) -> Result<Self, BuildError> {
-        let plan = match prepared.build.spec.layers.strategy {
-            Strategy::Auto => prepared.plan.clone(),
-            Strategy::Stable => prepared.stable_plan(earlier.groups().await?).await?,
-        };
-        let keys = plan.layers().iter().map(|paths| prepared.key(Material::Paths(paths), compression));
-        let keys: Vec<LayerKey> = keys.chain([prepared.key(Material::Root, compression)]).collect();
-        let root_is_recorded = prepared.root_is_recorded();
+        let recipe = &prepared.recipe;
+        let materials = recipe.materials(earlier).await?;
+        let keys: Vec<LayerKey> =
+            materials.iter().map(|material| recipe.key(material, compression)).collect();
+        let root_is_recorded = recipe.root_is_recorded();
         let recorded = if root_is_recorded { &keys } else { &keys[..keys.len() - 1] };
         let known = KnownLayers::find(earlier, recorded).await?;
-        Ok(Self { compression, plan, keys, known, root_is_recorded })
+        Ok(Self { compression, materials, keys, known, root_is_recorded })
     }
 
     /// How they are compressed.
@@ -60,8 +52,8 @@ impl LayerSet {
     }
 
     /// What layer `number` is made of.
-    pub(super) fn material(&self, number: usize) -> Material<'_> {
-        self.plan.layers().get(number - 1).map_or(Material::Root, |paths| Material::Paths(paths))
+    pub(super) fn material(&self, number: usize) -> &Material {
+        &self.materials[number - 1]
     }
 
     /// Whether layer `number` is what its key says, so that a record of it may be kept.
@@ -85,55 +77,47 @@ impl LayerSet {
     }
 }
 
-impl<'a> Material<'a> {
-    /// The store paths in the layer.
-    pub(super) fn paths(self) -> &'a [StorePath] {
-        match self {
-            Self::Paths(paths) => paths,
-            Self::Root => &[],
-        }
+impl Recipe<'_> {
+    /// The layers, as the image before them wants them if the spec wants so.
+    async fn materials(&self, earlier: &mut Earlier<'_>) -> Result<Vec<Material>, BuildError> {
+        let spec = match self {
+            Self::Spec(spec) => spec,
+            Self::Planned(planned) => return Ok(planned.layers.clone()),
+        };
+        let plan = match spec.build.spec.layers.strategy {
+            Strategy::Auto => spec.plan.clone(),
+            Strategy::Stable => spec.stable_plan(earlier.groups().await?).await?,
+        };
+        let layers = plan.layers().iter().cloned().map(Material::Paths);
+        Ok(layers.chain([Material::Root]).collect())
     }
 
-    /// A few words for the log.
-    pub(super) fn summary(self) -> String {
-        match self {
-            Self::Root => "files of the image itself".to_owned(),
-            // Within a layer paths are sorted by name; the one in front stands for the others.
-            Self::Paths(paths) => match paths {
-                [] => String::new(),
-                [path] => path.name().to_owned(),
-                [first, rest @ ..] => format!("{} and {} more", first.name(), rest.len()),
-            },
-        }
-    }
-
-    /// The history entry, in the words of dockerTools.
-    pub(super) fn comment(self) -> String {
-        match self {
-            Self::Root => "customisation layer".to_owned(),
-            Self::Paths(paths) => history::comment(paths),
-        }
-    }
-}
-
-impl Prepared<'_> {
-    fn key(&self, material: Material<'_>, compression: Compression) -> LayerKey {
+    fn key(&self, material: &Material, compression: Compression) -> LayerKey {
         let compression = compression.id();
         match material {
-            Material::Root => LayerKey::of_root(&compression, &self.description),
+            // Only specs have files of their own.
+            Material::Root => {
+                let description = self.spec().map_or(&[][..], |spec| &spec.description);
+                LayerKey::of_root(&compression, description)
+            }
+            Material::Tar(tar) => LayerKey::of_tar(&compression, &tar.diff_id),
             Material::Paths(paths) => {
-                let infos = paths.iter().filter_map(|path| self.packages.closure.get(path));
-                LayerKey::of_store_paths(&compression, infos.map(|info| (&info.path, info.nar_hash)))
+                let infos = paths.iter().filter_map(|path| self.closure().get(path));
+                let hashes = infos.map(|info| (&info.path, info.nar_hash));
+                LayerKey::of_store_paths(&compression, &self.metadata(), hashes)
             }
         }
     }
 
     /// Commands may see another store than the hashes in their key say, where other builders can write to it.
     fn root_is_recorded(&self) -> bool {
-        let shared = self.build.nix.is_none_or(|nix| nix.has_daemon() || !nix.is_installed());
-        shared || !self.build.spec.has_commands()
+        let Some(SpecRecipe { build, .. }) = self.spec() else { return true };
+        let shared = build.nix.is_none_or(|nix| nix.has_daemon() || !nix.is_installed());
+        shared || !build.spec.has_commands()
     }
+}
 
+impl SpecRecipe<'_> {
     async fn stable_plan(&self, previous: Vec<Vec<StorePath>>) -> Result<LayerPlan, BuildError> {
         let (closure, budget) = (self.packages.closure.clone(), budget(self.build.spec));
         blocking(move || LayerPlan::stable(&closure, budget, &previous)).await

@@ -13,6 +13,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::event::Quota;
 use super::layer_set::LayerSet;
 use super::listing::{self, Listings};
+use super::recipe::{Material, Recipe, SpecRecipe};
 use super::reuse::{AT_A_TIME, Whereabouts};
 use super::workshop::{Made, Work, Workshop};
 use super::{BuildError, Effort, Event, Fate, LayerReport, Prepared, Reuse, blocking, root};
@@ -106,25 +107,31 @@ impl<'a> Layers<'a> {
         let prepared = self.prepared;
         let mut workshop = Workshop::new(self.destination, self.set.compression(), self.effort);
         let last = self.set.len();
-        let root_missing = missing.contains(&last);
+        // Whose own files are missing.
+        let spec = prepared.recipe.spec().filter(|_| missing.contains(&last));
         let store = self.store(&missing).await?;
         // What the last layer links to is listed while it arrives, where it is not on disk and on its way anyway.
         let mut unlisted = BTreeSet::new();
-        if root_missing && prepared.root.get().is_none() {
+        if let Some(spec) = spec.filter(|spec| spec.root.get().is_none()) {
             let arriving = |path: &&StorePath| {
                 store.on_disk(path).is_none() && missing.iter().any(|number| self.holds(*number, path))
             };
-            unlisted.extend(prepared.packages.contents.iter().filter(arriving).cloned());
+            unlisted.extend(spec.packages.contents.iter().filter(arriving).cloned());
         }
-        if root_missing && unlisted.is_empty() {
-            let root = self.root(&store, Listings::new()).await?;
+        if let Some(spec) = spec.filter(|_| unlisted.is_empty()) {
+            let root = self.root(spec, &store, Listings::new()).await?;
             workshop.start(last, Work::Root(root), sessions.remove(&last));
         }
-        for number in self.largest_first(missing.iter().copied().filter(|number| *number != last)) {
-            let material = self.set.material(number);
-            let paths = material.paths();
-            let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
-            let work = Work::Paths { store: store.clone(), paths: paths.to_vec(), listed };
+        for number in self.largest_first(missing.iter().copied()) {
+            let work = match self.set.material(number) {
+                Material::Root => continue,
+                Material::Tar(tar) => Work::Tar(Arc::clone(tar)),
+                Material::Paths(paths) => {
+                    let listed = paths.iter().filter(|path| unlisted.contains(*path)).cloned().collect();
+                    let metadata = prepared.recipe.metadata();
+                    Work::Paths { store: store.clone(), paths: paths.clone(), metadata, listed }
+                }
+            };
             workshop.start(number, work, sessions.remove(&number));
         }
         let mut listings = Listings::new();
@@ -143,9 +150,12 @@ impl<'a> Layers<'a> {
             listings.append(&mut made.listings);
             self.finish(made).await?;
             // The last of `contents` has arrived, so the last layer can be made.
-            if !unlisted.is_empty() && unlisted.iter().all(|path| listings.contains_key(path)) {
+            if let Some(spec) = spec
+                && !unlisted.is_empty()
+                && unlisted.iter().all(|path| listings.contains_key(path))
+            {
                 unlisted.clear();
-                let root = self.root(&store, std::mem::take(&mut listings)).await?;
+                let root = self.root(spec, &store, std::mem::take(&mut listings)).await?;
                 workshop.start(last, Work::Root(root), sessions.remove(&last));
             }
         }
@@ -153,7 +163,10 @@ impl<'a> Layers<'a> {
 
     /// Where the store paths are to be had that it takes to make these layers.
     async fn store(&self, missing: &BTreeSet<usize>) -> Result<StorePaths, BuildError> {
-        let Prepared { build, packages, root, .. } = self.prepared;
+        let SpecRecipe { build, packages, root, .. } = match &self.prepared.recipe {
+            Recipe::Spec(spec) => &**spec,
+            Recipe::Planned(planned) => return Ok(StorePaths::of_host(&planned.closure)),
+        };
         let quota = Quota::new(self.on_event);
         let assembles = missing.contains(&self.set.len()) && root.get().is_none();
         if assembles && build.spec.has_commands() {
@@ -165,19 +178,23 @@ impl<'a> Layers<'a> {
     }
 
     /// The tree of the last layer, put together when it is first needed.
-    async fn root(&self, store: &StorePaths, mut listings: Listings) -> Result<Arc<RootTree>, BuildError> {
-        let prepared = self.prepared;
-        if let Some(root) = prepared.root.get() {
+    async fn root(
+        &self,
+        spec: &SpecRecipe<'_>,
+        store: &StorePaths,
+        mut listings: Listings,
+    ) -> Result<Arc<RootTree>, BuildError> {
+        let SpecRecipe { build, packages, copies, root, .. } = spec;
+        if let Some(root) = root.get() {
             return Ok(Arc::clone(root));
         }
         let unread = |path: &&StorePath| !listings.contains_key(path);
-        let unread: Vec<StorePath> = prepared.packages.contents.iter().filter(unread).cloned().collect();
+        let unread: Vec<StorePath> = packages.contents.iter().filter(unread).cloned().collect();
         let from = store.clone();
         listings.append(&mut blocking(move || listing::read(&from, &unread)).await??);
         let quota = Quota::new(self.on_event);
-        let (build, packages) = (prepared.build, &prepared.packages);
-        let root = root::assemble(build, packages, store, &prepared.copies, &listings, &quota).await?;
-        Ok(Arc::clone(prepared.root.get_or_init(|| Arc::new(root))))
+        let tree = root::assemble(build, packages, store, copies, &listings, &quota).await?;
+        Ok(Arc::clone(root.get_or_init(|| Arc::new(tree))))
     }
 
     /// Takes note of a layer that has arrived.
@@ -193,7 +210,7 @@ impl<'a> Layers<'a> {
         if let Some((said, by)) = self.set.contradiction(&record) {
             return Err(BuildError::Unlike {
                 by: by.clone(),
-                of_commands: number == self.set.len() && self.prepared.build.spec.has_commands(),
+                of_commands: number == self.set.len() && self.prepared.recipe.has_commands(),
                 recorded: said.layer.digest,
                 made: record.layer.digest,
             });
@@ -219,13 +236,11 @@ impl<'a> Layers<'a> {
         Ok(())
     }
 
-    /// Layers of store paths, those first that will take longest.
+    /// Layers in the order in which they are begun: those first that will take longest.
     fn largest_first(&self, numbers: impl Iterator<Item = usize>) -> Vec<usize> {
-        let closure = &self.prepared.packages.closure;
-        let size = |path| closure.get(path).map_or(0, |info| info.nar_size);
-        let size_of = |number: &usize| self.set.material(*number).paths().iter().map(size).sum::<u64>();
+        let closure = self.prepared.recipe.closure();
         let mut order: Vec<usize> = numbers.collect();
-        order.sort_by_key(|number| Reverse(size_of(number)));
+        order.sort_by_key(|number| Reverse(self.set.material(*number).size(closure)));
         order
     }
 

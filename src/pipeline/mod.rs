@@ -16,12 +16,15 @@ mod files;
 mod history;
 mod image;
 mod layer_set;
+mod layered;
 mod layers;
 mod listing;
 mod locked;
 mod locking;
+mod nix_images;
 mod outlook;
 mod packages;
+mod recipe;
 mod record_store;
 mod references;
 mod report;
@@ -49,14 +52,16 @@ pub use self::explain::{Explanation, Found, find_in_image};
 pub use self::files::CopyError;
 pub use self::locked::{LockFileError, OutdatedLock, read_lock, resolve};
 pub use self::locking::{Locking, Update};
+pub use self::nix_images::{NixBuild, NixImage};
 pub use self::outlook::{Decision, Outlook, PlannedLayer};
 use self::packages::Packages;
+use self::recipe::{Recipe, SpecRecipe};
 pub use self::record_store::RecordStore;
 pub use self::references::{reuse_from, tags};
 pub use self::report::{Fate, LayerReport, Published, Sum, Totals};
 pub use self::reuse::Reuse;
 use crate::folder::Folder;
-use crate::layer::{Compression, GzipLevel, LayerBudget, LayerPlan, RootTree, ZstdLevel};
+use crate::layer::{Compression, GzipLevel, LayerBudget, LayerPlan, ZstdLevel};
 use crate::lock::Lock;
 use crate::nix::System;
 use crate::oci::{Platform, Tag};
@@ -98,19 +103,12 @@ pub struct Build<'a> {
 
 /// An image whose parts are known, and whose layers can be made at any time.
 pub struct Prepared<'a> {
-    build: &'a Build<'a>,
-    packages: Packages,
-    plan: LayerPlan,
-    copies: Copies,
-    /// Everything that can change the last layer.
-    description: Vec<u8>,
-    /// The tree of the last layer, once somebody has needed it.
-    root: OnceLock<Arc<RootTree>>,
+    recipe: Recipe<'a>,
     compression: Compression,
     platform: Platform,
     config: Map<String, Value>,
     annotations: BTreeMap<String, String>,
-    created: Timestamp,
+    created: String,
 }
 
 /// How much of the machine publishing takes.
@@ -144,18 +142,15 @@ impl Build<'_> {
         });
         let config = self.config(&packages)?;
         let description = description::describe(self, &packages, &copies)?;
+        let root = OnceLock::new();
+        let spec = SpecRecipe { build: self, packages, plan, copies, description, root };
         Ok(Prepared {
-            build: self,
-            packages,
-            plan,
-            copies,
-            description,
-            root: OnceLock::new(),
+            recipe: Recipe::Spec(Box::new(spec)),
             compression: compression(self.spec.compression),
             platform: platform(self.spec.system.unwrap_or(System::HOST)),
             config,
             annotations: self.annotations()?,
-            created: self.created,
+            created: self.created.to_string(),
         })
     }
 

@@ -30,7 +30,7 @@ pub struct PlannedLayer {
     pub contents: String,
     /// The store paths in it; none in the last.
     pub paths: Vec<StorePath>,
-    /// The NAR sizes of these together, in bytes.
+    /// The NAR sizes of these together, or the size of the tar that it is made of, in bytes.
     pub nar_size: u64,
     /// What would be done.
     pub decision: Decision,
@@ -126,13 +126,11 @@ pub(super) async fn outlook(
     let planned = (1..=layers.len()).map(|number| {
         let record = layers.record(number);
         let material = layers.material(number);
-        let paths = material.paths().to_vec();
-        let nar_size = |path| prepared.packages.closure.get(path).map_or(0, |info| info.nar_size);
         PlannedLayer {
             number,
             contents: material.summary(),
-            nar_size: paths.iter().map(nar_size).sum(),
-            paths,
+            nar_size: material.size(prepared.recipe.closure()),
+            paths: material.paths().to_vec(),
             decision: match record {
                 Some((_, Whereabouts::Present)) => Decision::Reuse,
                 // To mount a blob is to move it, so whether that works is not tried.

@@ -169,7 +169,11 @@ pub(super) fn located(spec: &ImageSpec, demands: &[Demand], error: NixError) -> 
             (*index, format!("write {}", near.join(" or ")))
         }
         NixError::NoPackage { index, .. } => (*index, "name a package".to_owned()),
-        NixError::Folder { .. }
+        NixError::NoAttribute { .. }
+        | NixError::Arguments { .. }
+        | NixError::NoImage { .. }
+        | NixError::Expression { .. }
+        | NixError::Folder { .. }
         | NixError::BrokenOff { .. }
         | NixError::Refused { .. }
         | NixError::Host { .. }

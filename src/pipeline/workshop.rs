@@ -11,8 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::listing::{Listing, Listings};
+use super::recipe::TarLayer;
 use super::{BuildError, Effort};
-use crate::layer::{Compression, LayerDigests, LayerWriter, RootTree, StoreLayer, Workers};
+use crate::layer::{Compression, LayerDigests, LayerWriter, RootTree, StoreLayer, StoreMetadata, Workers};
 use crate::nix::StorePath;
 use crate::publish::{Blob, BlobWriter, Destination, OpenUpload, PublishError, Stored};
 use crate::source::StorePaths;
@@ -41,10 +42,12 @@ pub(super) enum Work {
     Paths {
         store: StorePaths,
         paths: Vec<StorePath>,
+        metadata: StoreMetadata,
         /// Those of whose trees the names are wanted.
         listed: BTreeSet<StorePath>,
     },
     Root(Arc<RootTree>),
+    Tar(Arc<TarLayer>),
 }
 
 /// A layer that is where it was to go.
@@ -156,8 +159,9 @@ fn produce(
     let mut listings = Listings::new();
     let layer = match work {
         Work::Root(root) => root.write(layer).map_err(broken)?,
-        Work::Paths { store, paths, listed } => {
-            let mut store_layer = StoreLayer::new(layer).map_err(broken)?;
+        Work::Tar(tar) => tar.write(layer)?,
+        Work::Paths { store, paths, metadata, listed } => {
+            let mut store_layer = StoreLayer::new(layer, metadata.clone()).map_err(broken)?;
             for tree in store.upcoming(paths) {
                 let path = tree.path();
                 let mut listing = listed.contains(path).then(Listing::default);
@@ -173,6 +177,9 @@ fn produce(
         }
     };
     let (writer, digests) = layer.finish().map_err(broken)?;
+    if let Work::Tar(tar) = work {
+        tar.check(&digests)?;
+    }
     writer.finish(digests.digest).map_err(broken)?;
     Ok((digests, listings))
 }

@@ -1,0 +1,140 @@
+//! Images that are defined in Nix and not in a spec: finds them, and what kind each is.
+//!
+//! Nobody says which kind it is. What makes a layered image of `dockerTools` hands over its `conf.json`, or is made
+//! from it: then only that is built, and neither an archive nor the script that would write one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::event::Quota;
+use super::layered;
+use super::{BuildError, Effort, Event, Prepared, Published, Reuse};
+use crate::folder::Folder;
+use crate::nix::{StorePath, System};
+use crate::oci::Tag;
+use crate::publish::Destination;
+use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
+use crate::source::nix::{ImageValue, Nix};
+use crate::spec::{AttrPath, Flake, Installable};
+
+/// More than any script has that is read for what it says of modes.
+const MAX_SCRIPT: u64 = 1 << 20;
+
+/// What images are built from that are defined in Nix.
+pub struct NixBuild<'a> {
+    /// What is wanted.
+    pub wanted: &'a Installable,
+    /// The project, which the expression sees.
+    pub project: &'a Folder,
+    /// Evaluates and builds.
+    pub nix: &'a Nix,
+    /// A folder for garbage collector roots, to be kept until the images are published.
+    pub roots: &'a Path,
+    /// Annotations of the manifests.
+    pub annotations: BTreeMap<String, String>,
+    /// What `now` means.
+    pub now: Timestamp,
+}
+
+/// An image whose parts are known.
+pub struct NixImage {
+    /// What it is called: the last part of its name.
+    pub name: String,
+    /// The tag that it says is its own.
+    pub tag: Option<Tag>,
+    layers: Prepared<'static>,
+}
+
+impl NixImage {
+    /// Brings the image to its destination, and lets `tags` name it.
+    pub async fn publish(
+        &self,
+        destination: &Destination,
+        tags: &[Tag],
+        effort: Effort,
+        reuse: &Reuse,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Published, BuildError> {
+        self.layers.publish(destination, tags, effort, reuse, on_event).await
+    }
+}
+
+impl NixBuild<'_> {
+    /// Finds the images, and builds what they are made of.
+    pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Vec<NixImage>, BuildError> {
+        let quota = Quota::new(on_event);
+        let wanted = self.wanted();
+        let say = |line: &str| quota.say(line);
+        let found = self.nix.images(&wanted, self.project.path(), System::HOST, self.roots, &say).await?;
+        let mut images = Vec::new();
+        for value in found {
+            images.push(self.image(&value, on_event, &quota).await?);
+        }
+        Ok(images)
+    }
+
+    /// A folder without a `default.nix` is meant for its flake.
+    fn wanted(&self) -> Installable {
+        if let Installable::File { path, attribute: None } = self.wanted
+            && !self.project.has_file(&format!("{}/default.nix", path.as_str()))
+            && self.project.has_file(&format!("{}/flake.nix", path.as_str()))
+            && let Ok(output) = "default".parse::<AttrPath>()
+        {
+            return Installable::FlakeOutput { flake: Flake::Folder(path.clone()), output };
+        }
+        self.wanted.clone()
+    }
+
+    async fn image(
+        &self,
+        value: &ImageValue,
+        on_event: &(dyn Fn(Event) + Sync),
+        quota: &Quota<'_>,
+    ) -> Result<NixImage, BuildError> {
+        let say = |line: &str| quota.say(line);
+        let stream = self.nix.stream(&value.derivation.drv).await?;
+        if let Some(conf) = value.conf.as_ref().or(stream.conf.as_ref()) {
+            let path = self.nix.realise_image(conf, self.roots, &say).await?;
+            let script = stream.script.and_then(|script| read(&script, MAX_SCRIPT).ok());
+            let mode = script.map(|script| store_mode(&String::from_utf8_lossy(&script)));
+            return self.layered(&path, mode, on_event).await;
+        }
+        Err(BuildError::NoImage { name: value.derivation.drv.name().to_owned() })
+    }
+
+    async fn layered(
+        &self,
+        conf: &StorePath,
+        store_mode: Option<u32>,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<NixImage, BuildError> {
+        let closure = self.nix.closure(std::slice::from_ref(conf)).await?;
+        let bytes = read(conf, MAX_CONF)?;
+        let image = LayeredImage::parse(&bytes, store_mode)
+            .map_err(|source| BuildError::Conf { conf: conf.clone(), source })?;
+        let name = image.name.rsplit('/').next().unwrap_or_default().to_owned();
+        let tag = Some(image.tag.clone());
+        let annotations = self.annotations(&name, &image.created.to_text(self.now));
+        let layers = layered::prepare(image, closure, annotations, self.now, on_event)?;
+        Ok(NixImage { name, tag, layers })
+    }
+
+    fn annotations(&self, title: &str, created: &str) -> BTreeMap<String, String> {
+        let own = [("title", title), ("created", created)];
+        let own = own.map(|(key, value)| (format!("org.opencontainers.image.{key}"), value.to_owned()));
+        self.annotations.clone().into_iter().chain(own).collect()
+    }
+}
+
+/// The file at a store path; the rest of one that is longer than `limit` is left out.
+fn read(path: &StorePath, limit: u64) -> Result<Vec<u8>, BuildError> {
+    let mut bytes = Vec::new();
+    File::open(path.to_path_buf())
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|source| BuildError::Unreadable { path: path.clone(), source })?;
+    Ok(bytes)
+}
