@@ -1,18 +1,22 @@
 //! `nixlayer build`: the same as an image job, outside GitLab.
 
+use super::nix_place::NixPlace;
+use super::spec_place::{DefinitionOptions, SpecPlace};
 use super::target::Target;
-use super::workplace::{SpecOptions, Workplace};
 use super::{say, until_interrupted};
 use crate::failure::Failure;
-use crate::pipeline::{Event, Totals};
+use crate::pipeline::{Event, Published, Totals};
+use crate::spec::{Definition, Installable};
 use crate::stage::Driver;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The spec, beneath the project's folder
-    spec: String,
+    /// The spec, beneath the project's folder; or FILE.nix, FILE.nix#ATTRIBUTE, a folder, or a flake output such as
+    /// .#image
+    #[arg(value_name = "SPEC")]
+    definition: String,
     #[command(flatten)]
-    options: SpecOptions,
+    options: DefinitionOptions,
     /// Where the image goes: `HOST/REPOSITORY[:TAG]` or `oci:FOLDER`; may be given several times
     #[arg(long, required = true, value_name = "DEST")]
     to: Vec<Target>,
@@ -21,23 +25,53 @@ pub(super) struct Arguments {
     verify_layers: bool,
 }
 
-/// Builds the spec and puts the image wherever it shall go.
+/// Builds the image and puts it wherever it shall go.
 pub(super) async fn build(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    until_interrupted(build_image(arguments, driver)).await
+    until_interrupted(async {
+        match arguments.definition.parse()? {
+            Definition::Spec(file) => build_spec(&file, arguments, driver).await,
+            Definition::Nix(wanted) => build_nix(&wanted, arguments, driver).await,
+        }
+    })
+    .await
 }
 
-async fn build_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let place = Workplace::open(&arguments.spec, &arguments.options, driver)?;
-    let show = |event: Event| say(&event.to_string());
+async fn build_spec(file: &str, arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
+    let place = SpecPlace::open(file, &arguments.options, driver)?;
     let build = place.build();
     let prepared = build.prepare(&show).await?;
     for target in &arguments.to {
-        let (destination, tags) = target.destination(&place)?;
-        let reuse = target.reuse(&place, arguments.verify_layers)?;
+        let destination = target.destination(driver)?;
+        let tags = target.tag().map_or_else(|| place.tags(), |tag| Ok(vec![tag.clone()]))?;
+        let reuse = place.reuse(target.repository(), arguments.verify_layers)?;
         let effort = driver.effort(target.host());
-        let published = prepared.publish(&destination, &tags, effort, &reuse, &show).await?;
-        say(&Totals::of(&published.layers).to_string());
-        say(&format!("digest: {}", published.digest));
+        summarise(&prepared.publish(&destination, &tags, effort, &reuse, &show).await?);
     }
     Ok(())
+}
+
+async fn build_nix(wanted: &Installable, arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
+    let place = NixPlace::open(wanted, &arguments.options, driver)?;
+    let images = place.build().prepare(&show).await?;
+    for target in &arguments.to {
+        for image in &images {
+            let of_several = if images.len() > 1 { Some(target.below(&image.name)?) } else { None };
+            let target = of_several.as_ref().unwrap_or(target);
+            let destination = target.destination(driver)?;
+            let tags = [target.tag().cloned().unwrap_or_else(|| image.tag())];
+            let reuse = driver.reuse(Vec::new(), arguments.verify_layers, &say)?;
+            let effort = driver.effort(target.host());
+            summarise(&image.publish(&destination, &tags, effort, &reuse, &show).await?);
+        }
+    }
+    Ok(())
+}
+
+fn show(event: Event) {
+    say(&event.to_string());
+}
+
+fn summarise(published: &Published) {
+    say(&Totals::of(&published.layers).to_string());
+    say(&format!("digest: {}", published.digest));
 }

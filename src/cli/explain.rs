@@ -1,7 +1,7 @@
 //! `nixlayer explain`: why a store path is in an image, and what it costs.
 
+use super::spec_place::{DefinitionOptions, SpecPlace};
 use super::target::Image;
-use super::workplace::{SpecOptions, Workplace};
 use super::{say, until_interrupted};
 use crate::failure::Failure;
 use crate::pipeline::{self, Event};
@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// A store path, a file in one, or the name of a package
     path: String,
     #[command(flatten)]
-    options: SpecOptions,
+    options: DefinitionOptions,
 }
 
 pub(super) async fn explain(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
@@ -27,7 +27,7 @@ pub(super) async fn explain(arguments: &Arguments, driver: &Driver<'_>) -> Resul
 }
 
 async fn explain_spec(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let place = Workplace::open(&arguments.subject, &arguments.options, driver)?;
+    let place = SpecPlace::open(&arguments.subject, &arguments.options, driver)?;
     let build = place.build();
     let prepared = build.prepare(&|event: Event| say(&event.to_string())).await?;
     print_all(&prepared.explain(&arguments.path), arguments)

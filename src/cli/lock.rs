@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Scratch, say, until_interrupted};
+use super::spec_place::spec_file;
+use super::workplace::Workplace;
+use super::{say, until_interrupted};
 use crate::failure::Failure;
-use crate::folder::Folder;
 use crate::lock::{self, Lock, LockError, LockedSystem};
 use crate::nix::System;
 use crate::pipeline::{Event, LockFileError, Locking, Size, Update, read_lock, resolve};
@@ -38,14 +39,12 @@ pub(super) async fn lock(arguments: &Arguments, driver: &Driver<'_>) -> Result<(
 }
 
 async fn write_or_check(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let project_dir = arguments.project.canonicalize().map_err(|error| {
-        let name = arguments.project.display();
-        Failure::build(error, format!("`{name}` is to be the project's folder: name one that exists"))
-    })?;
-    let project = Folder::open(&project_dir)?;
-    let spec = ImageSpec::parse(&arguments.spec, &project.read(&arguments.spec, ImageSpec::MAX_FILE)?)?;
+    let place = Workplace::open(&arguments.project, driver)?;
+    let project = &place.project;
+    let spec_file = spec_file(&arguments.spec)?;
+    let spec = ImageSpec::parse(&spec_file, &project.read(&spec_file, ImageSpec::MAX_FILE)?)?;
     let file = lock::file_name(&arguments.spec);
-    let earlier = match read_lock(&project, &arguments.spec) {
+    let earlier = match read_lock(project, &arguments.spec) {
         Ok(earlier) => earlier,
         // One that a merge has broken is written anew, unless it is to be kept in part.
         Err(LockFileError::Lock(
@@ -59,18 +58,13 @@ async fn write_or_check(arguments: &Arguments, driver: &Driver<'_>) -> Result<()
     };
     if arguments.check {
         match &earlier {
-            Some(earlier) => drop(resolve(&spec, &project, earlier)?),
+            Some(earlier) => drop(resolve(&spec, project, earlier)?),
             None => return Err(not_current(&file, "there is none", &arguments.spec)),
         }
     }
-    let scratch = Scratch::new()?;
-    let [roots, fetched, work] = ["roots", "fetched", "work"].map(|name| scratch.0.join(name));
-    for folder in [&roots, &fetched, &work] {
-        std::fs::create_dir(folder).map_err(Failure::cannot("make a scratch folder"))?;
-    }
     // Without a sandbox, Nix is not run either; here it is only looked for.
     let sandbox = driver.sandbox();
-    let nix = driver.nix(sandbox.as_ref().unwrap_or(&Sandbox::None), &fetched, &work);
+    let nix = place.nix(sandbox.as_ref().unwrap_or(&Sandbox::None));
     if !nix.is_installed() {
         if !arguments.check {
             return Err(Failure::build(
@@ -87,10 +81,10 @@ async fn write_or_check(arguments: &Arguments, driver: &Driver<'_>) -> Result<()
     sandbox?;
     let lock = Locking {
         spec: &spec,
-        project: &project,
+        project,
         nix: &nix,
-        caches: &*driver.binary_caches(&spec, &project, true)?,
-        roots: &roots,
+        caches: &*driver.binary_caches(&spec, project, true)?,
+        roots: &place.roots,
         earlier: earlier.as_ref(),
         update: match &arguments.update {
             None => Update::Nothing,

@@ -5,9 +5,11 @@ mod credentials;
 mod explain;
 mod keygen;
 mod lock;
+mod nix_place;
 mod plan;
 mod print_config;
 mod simulate;
+mod spec_place;
 mod target;
 mod workplace;
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::spec_place::{DefinitionOptions, SpecPlace, spec_file};
 use super::target::Image;
-use super::workplace::{SpecOptions, Workplace};
 use super::{say, until_interrupted};
 use crate::failure::Failure;
 use crate::pipeline::{Event, Outlook};
@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     /// The spec, beneath the project's folder
     spec: String,
     #[command(flatten)]
-    options: SpecOptions,
+    options: DefinitionOptions,
     /// The image that the push would replace: `HOST/REPOSITORY[:TAG]`
     #[arg(long, value_name = "REF")]
     against: Option<Image>,
@@ -28,7 +28,7 @@ pub(super) async fn plan(arguments: &Arguments, driver: &Driver<'_>) -> Result<(
 }
 
 async fn print_plan(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let place = Workplace::open(&arguments.spec, &arguments.options, driver)?;
+    let place = SpecPlace::open(&spec_file(&arguments.spec)?, &arguments.options, driver)?;
     let show = |event: Event| {
         if !arguments.json {
             say(&event.to_string());
@@ -38,8 +38,9 @@ async fn print_plan(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Fa
     let prepared = build.prepare(&show).await?;
     let outlook = match &arguments.against {
         Some(image) => {
-            let (destination, tags) = image.destination(&place)?;
-            let reuse = image.reuse(&place, false)?;
+            let destination = image.destination(driver)?;
+            let tags = image.tag.clone().map_or_else(|| place.tags(), |tag| Ok(vec![tag]))?;
+            let reuse = place.reuse(Some(&image.repository), false)?;
             prepared.outlook(Some((&destination, &tags)), &reuse, &show).await?
         }
         None => prepared.outlook(None, &driver.reuse(Vec::new(), false, &|_| {})?, &show).await?,

@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::workplace::Workplace;
-use super::{credentials, say};
+use super::credentials;
 use crate::failure::Failure;
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Repository, Tag};
-use crate::pipeline::{self, Reuse};
 use crate::publish::{Destination, OciLayout, Registry};
 use crate::stage::Driver;
 
-/// Where an image goes, and under which tag if not the spec's.
+/// Where an image goes, and under which tag if not its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Registry(Image),
@@ -70,49 +68,54 @@ impl Image {
         driver.registry(host, credentials, token_host)
     }
 
-    /// Where the image of a spec goes, and under which tags.
-    pub(super) fn destination(&self, place: &Workplace<'_>) -> Result<(Destination, Vec<Tag>), Failure> {
-        let registry = Arc::new(self.registry(place.driver())?);
-        let tags = match &self.tag {
-            Some(tag) => vec![tag.clone()],
-            None => pipeline::tags(&place.spec, &place.variable(), &say)?,
-        };
-        Ok((Destination::Registry { registry, repository: self.repository.clone() }, tags))
-    }
-
-    /// What may spare the push of a spec its layers.
-    pub(super) fn reuse(&self, place: &Workplace<'_>, verify: bool) -> Result<Reuse, Failure> {
-        let from = pipeline::reuse_from(&place.spec, &self.repository, &place.variable())?;
-        place.driver().reuse(from, verify, &say)
+    /// Where the image goes.
+    pub(super) fn destination(&self, driver: &Driver<'_>) -> Result<Destination, Failure> {
+        let registry = Arc::new(self.registry(driver)?);
+        Ok(Destination::Registry { registry, repository: self.repository.clone() })
     }
 }
 
 impl Target {
-    /// Where the image of a spec goes, and under which tags.
-    pub(super) fn destination(&self, place: &Workplace<'_>) -> Result<(Destination, Vec<Tag>), Failure> {
+    /// Where the image goes.
+    pub(super) fn destination(&self, driver: &Driver<'_>) -> Result<Destination, Failure> {
         match self {
-            Self::OciLayout(folder) => {
-                let layout = Arc::new(OciLayout::open(folder.clone())?);
-                let tags = pipeline::tags(&place.spec, &place.variable(), &say)?;
-                Ok((Destination::OciLayout(layout), tags))
-            }
-            Self::Registry(image) => image.destination(place),
+            Self::OciLayout(folder) => Ok(Destination::OciLayout(Arc::new(OciLayout::open(folder.clone())?))),
+            Self::Registry(image) => image.destination(driver),
         }
     }
 
-    /// What may spare the build of a spec its layers.
-    pub(super) fn reuse(&self, place: &Workplace<'_>, verify: bool) -> Result<Reuse, Failure> {
+    /// The tag that it names.
+    pub(super) fn tag(&self) -> Option<&Tag> {
         match self {
-            Self::OciLayout(_) => place.driver().reuse(Vec::new(), verify, &say),
-            Self::Registry(image) => image.reuse(place, verify),
+            Self::Registry(image) => image.tag.as_ref(),
+            Self::OciLayout(_) => None,
+        }
+    }
+
+    /// The repository, if it goes to one.
+    pub(super) fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Registry(image) => Some(&image.repository),
+            Self::OciLayout(_) => None,
+        }
+    }
+
+    /// The same for one of several images: a repository or folder below.
+    pub(super) fn below(&self, name: &str) -> Result<Self, Failure> {
+        match self {
+            Self::OciLayout(folder) => Ok(Self::OciLayout(folder.join(name))),
+            Self::Registry(Image { repository, tag }) => {
+                let below = format!("{repository}/{name}").parse();
+                let repository = below.map_err(|error: ReferenceError| {
+                    Failure::build(error, "give the image a name that a registry takes")
+                })?;
+                Ok(Self::Registry(Image { repository, tag: tag.clone() }))
+            }
         }
     }
 
     /// Host and port of the registry, if it goes to one.
     pub(super) fn host(&self) -> Option<&str> {
-        match self {
-            Self::Registry(image) => Some(image.repository.registry()),
-            Self::OciLayout(_) => None,
-        }
+        self.repository().map(Repository::registry)
     }
 }

@@ -12,12 +12,23 @@ use crate::publish::{Answer, AuthError, PublishError, Refusal};
 use crate::source::ReadError;
 use crate::source::binary_cache::{BinaryCacheError, CacheFault};
 use crate::source::nix::NixError;
+use crate::spec::DefinitionError;
 use crate::yaml;
 
 impl From<yaml::Error> for Failure {
     fn from(error: yaml::Error) -> Self {
         let fix = error.fix().to_owned();
         Self::build(error, fix)
+    }
+}
+
+impl From<DefinitionError> for Failure {
+    fn from(error: DefinitionError) -> Self {
+        Self::build(
+            error,
+            "name a spec that ends in `.yaml`, or in Nix `FILE.nix`, `FILE.nix#ATTRIBUTE`, a folder, or a flake output \
+             such as `.#image`",
+        )
     }
 }
 

@@ -9,8 +9,7 @@
 //! GitLab stores reports of failed jobs too, so they are written when the tags have moved and not
 //! before.
 
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Job;
 use crate::oci::{Digest, Repository, Tag};
@@ -32,25 +31,29 @@ impl PushedImage<'_> {
         format!("{}@{}", self.repository, self.digest)
     }
 
-    /// `image.env`: one `KEY=VALUE` a line, as GitLab's dotenv reports want it.
-    ///
-    /// None of the keys is one that an image job reads: a later image job would take it for its own.
-    pub fn image_env(&self) -> String {
+    /// The variables that name the image, and end with `suffix`.
+    fn variables(&self, suffix: &str) -> String {
         let mut text = format!(
-            "NIXLAYER_IMAGE={}\nNIXLAYER_DIGEST={}\nNIXLAYER_REF={}\n",
+            "NIXLAYER_IMAGE{suffix}={}\nNIXLAYER_DIGEST{suffix}={}\nNIXLAYER_REF{suffix}={}\n",
             self.repository,
             self.digest,
             self.reference()
         );
         if let Some(tag) = self.tags.first() {
-            text.push_str(&format!("NIXLAYER_TAG={tag}\n"));
+            text.push_str(&format!("NIXLAYER_TAG{suffix}={tag}\n"));
         }
         text
     }
 
-    /// `image.json`: the image, and the job that pushed it.
-    pub fn image_json(&self, job: &Job) -> String {
-        pretty(&json!({
+    /// What ends the names of its variables among those of several images: its own name, as far as variables
+    /// can have it.
+    fn suffix(&self) -> String {
+        let name = self.repository.name().rsplit('/').next().unwrap_or_default().to_uppercase();
+        format!("_{}", name.replace(|character: char| !character.is_ascii_alphanumeric(), "_"))
+    }
+
+    fn json(&self, job: &Job) -> Value {
+        json!({
             "repository": self.repository.to_string(),
             "digest": self.digest.to_string(),
             "reference": self.reference(),
@@ -60,33 +63,53 @@ impl PushedImage<'_> {
             "ref": job.ref_name,
             "job": { "id": job.id, "url": job.job_url },
             "pipeline": { "id": job.pipeline_id, "url": job.pipeline_url },
-        }))
+        })
     }
 
-    /// `annotations.json`: links from the job's page to the image and to the commit in it.
-    pub fn annotations_json(&self, job: &Job) -> String {
+    fn link(&self, job: &Job) -> Value {
         let name = match self.tags.first() {
             Some(tag) => self.repository.with_tag(tag),
             None => self.reference(),
         };
-        pretty(&json!({
-            "Image": [
-                link(&format!("{name} in the container registry"), &format!("{}/container_registry", job.project_url)),
-                link(&format!("Commit {}", &job.sha), &format!("{}/-/commit/{}", job.project_url, job.sha)),
-            ]
-        }))
+        link(&format!("{name} in the container registry"), &format!("{}/container_registry", job.project_url))
     }
 }
 
+/// `image.env`: one `KEY=VALUE` a line, as GitLab's dotenv reports want it; of several images, the keys end with
+/// `_NAME`.
+///
+/// None of the keys is one that an image job reads: a later image job would take it for its own.
+pub fn image_env(images: &[PushedImage<'_>]) -> String {
+    match images {
+        [image] => image.variables(""),
+        several => several.iter().map(|image| image.variables(&image.suffix())).collect(),
+    }
+}
+
+/// `image.json`: the image, and the job that pushed it; of several images, a list of such.
+pub fn image_json(images: &[PushedImage<'_>], job: &Job) -> String {
+    match images {
+        [image] => pretty(&image.json(job)),
+        several => pretty(&several.iter().map(|image| image.json(job)).collect()),
+    }
+}
+
+/// `annotations.json`: links from the job's page to the images and to the commit in them.
+pub fn annotations_json(images: &[PushedImage<'_>], job: &Job) -> String {
+    let commit = link(&format!("Commit {}", &job.sha), &format!("{}/-/commit/{}", job.project_url, job.sha));
+    let links: Vec<Value> = images.iter().map(|image| image.link(job)).chain([commit]).collect();
+    pretty(&json!({ "Image": links }))
+}
+
 /// GitLab refuses the whole report for one label of more than 255 characters.
-fn link(label: &str, url: &str) -> serde_json::Value {
+fn link(label: &str, url: &str) -> Value {
     let label: String = label.chars().take(255).collect();
     json!({ "external_link": { "label": label, "url": url } })
 }
 
-fn pretty(value: &impl Serialize) -> String {
-    // Alternate output of a `Value` is indented JSON.
-    format!("{:#}\n", json!(value))
+fn pretty(value: &Value) -> String {
+    // Its alternate output is indented.
+    format!("{value:#}\n")
 }
 
 #[cfg(test)]
@@ -105,7 +128,7 @@ mod tests {
     #[test]
     fn dotenv_names_the_image_by_tag_and_by_digest() {
         assert_eq!(
-            with_image(&["latest", "4f1c2b3a"], |image| image.image_env()),
+            with_image(&["latest", "4f1c2b3a"], |image| image_env(&[image])),
             format!(
                 "NIXLAYER_IMAGE=registry.example.com:5050/team/k8s-deployer/web\n\
                  NIXLAYER_DIGEST={DIGEST}\n\
@@ -119,7 +142,7 @@ mod tests {
     #[test]
     fn dotenv_keeps_gitlabs_rules_and_configures_no_later_job() {
         for tags in [&[][..], &["latest"], &["a", "b", "c"]] {
-            let text = with_image(tags, |image| image.image_env());
+            let text = with_image(tags, |image| image_env(&[image]));
 
             assert!(text.len() < 5 * 1024 && text.lines().count() <= 8);
             for line in text.lines() {
@@ -133,8 +156,8 @@ mod tests {
 
     #[test]
     fn json_names_image_and_job() {
-        let json: serde_json::Value =
-            serde_json::from_str(&with_image(&["latest"], |image| image.image_json(&job()))).unwrap();
+        let json: Value =
+            serde_json::from_str(&with_image(&["latest"], |image| image_json(&[image], &job()))).unwrap();
 
         assert_eq!(json["digest"], DIGEST);
         assert_eq!(json["reference"], format!("registry.example.com:5050/team/k8s-deployer/web@{DIGEST}"));
@@ -146,8 +169,9 @@ mod tests {
 
     #[test]
     fn annotations_link_to_the_registry_page_of_the_project() {
-        let json: serde_json::Value =
-            serde_json::from_str(&with_image(&["latest"], |image| image.annotations_json(&job()))).unwrap();
+        let json: Value =
+            serde_json::from_str(&with_image(&["latest"], |image| annotations_json(&[image], &job())))
+                .unwrap();
 
         assert_eq!(
             json["Image"][0]["external_link"],
@@ -159,5 +183,31 @@ mod tests {
         for entry in json["Image"].as_array().unwrap() {
             assert!(entry["external_link"]["url"].as_str().unwrap().starts_with("https://"), "{entry}");
         }
+    }
+
+    #[test]
+    fn several_images_have_variables_and_entries_of_their_own() {
+        let repositories = ["web", "db-dump"].map(|name| job().repository(name).unwrap());
+        let image = |repository| PushedImage { repository, digest: DIGEST.parse().unwrap(), tags: &[] };
+        let images: Vec<PushedImage<'_>> = repositories.iter().map(image).collect();
+
+        let text = image_env(&images);
+
+        let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        assert_eq!(
+            keys,
+            [
+                "NIXLAYER_IMAGE_WEB",
+                "NIXLAYER_DIGEST_WEB",
+                "NIXLAYER_REF_WEB",
+                "NIXLAYER_IMAGE_DB_DUMP",
+                "NIXLAYER_DIGEST_DB_DUMP",
+                "NIXLAYER_REF_DB_DUMP",
+            ]
+        );
+        let json: Value = serde_json::from_str(&image_json(&images, &job())).unwrap();
+        assert_eq!(json[1]["repository"], "registry.example.com:5050/team/k8s-deployer/db-dump");
+        let json: Value = serde_json::from_str(&annotations_json(&images, &job())).unwrap();
+        assert_eq!(json["Image"].as_array().unwrap().len(), 3);
     }
 }

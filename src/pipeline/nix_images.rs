@@ -44,12 +44,16 @@ pub struct NixBuild<'a> {
 pub struct NixImage {
     /// What it is called: the last part of its name.
     pub name: String,
-    /// The tag that it says is its own.
-    pub tag: Option<Tag>,
+    tag: Tag,
     layers: Prepared<'static>,
 }
 
 impl NixImage {
+    /// The tag that it says is its own.
+    pub fn tag(&self) -> Tag {
+        self.tag.clone()
+    }
+
     /// Brings the image to its destination, and lets `tags` name it.
     pub async fn publish(
         &self,
@@ -117,7 +121,7 @@ impl NixBuild<'_> {
         let image = LayeredImage::parse(&bytes, store_mode)
             .map_err(|source| BuildError::Conf { conf: conf.clone(), source })?;
         let name = image.name.rsplit('/').next().unwrap_or_default().to_owned();
-        let tag = Some(image.tag.clone());
+        let tag = image.tag.clone();
         let annotations = self.annotations(&name, &image.created.to_text(self.now));
         let layers = layered::prepare(image, closure, annotations, self.now, on_event)?;
         Ok(NixImage { name, tag, layers })

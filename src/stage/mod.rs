@@ -17,11 +17,13 @@ mod config;
 mod folders;
 mod image;
 mod log;
+mod nix_images;
 mod prepare;
 mod records;
 mod run;
 mod script;
 mod services;
+mod spec_image;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
