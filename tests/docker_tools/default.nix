@@ -20,14 +20,13 @@ let
     pkgs.runCommand name ({ builder = "/bin/bash"; inherit SOURCE_DATE_EPOCH; } // env)
       "set -e -o pipefail\numask 022\n${script}\n:";
   writeText = name: text: run name { inherit text; passAsFile = [ "text" ]; } "cp $textPath $out";
-  # The stream script has the mode of /nix in its text, where tools look for it.
+  # Tools look in the source of the script for the mode of /nix, and know the source by its name.
   streamScript =
     let
-      text = readFile ./stream.py;
       mode = if since "24.11" then "0o0755" else "0o0555";
+      text = replaceStrings [ "0o0755" ] [ mode ] (readFile ./stream.py);
     in
-    run "stream" { text = replaceStrings [ "0o0755" ] [ mode ] text; passAsFile = [ "text" ]; }
-      "cp $textPath $out; chmod +x $out";
+    run "stream" { } "cp ${builtins.toFile "stream_layered_image.py" text} $out; chmod +x $out";
 
   compressors = {
     none = { suffix = ""; command = "cat"; };
