@@ -40,6 +40,21 @@ impl System {
         _ => "x86_64-linux",
     });
 
+    /// The architecture as Go and container images call it, and its variant.
+    pub fn go_architecture(self) -> (&'static str, Option<&'static str>) {
+        match self.0.trim_end_matches("-linux") {
+            "x86_64" => ("amd64", None),
+            "aarch64" => ("arm64", None),
+            "i686" => ("386", None),
+            "armv7l" => ("arm", Some("v7")),
+            "armv6l" => ("arm", Some("v6")),
+            "powerpc64le" => ("ppc64le", None),
+            "loongarch64" => ("loong64", None),
+            "mips64el" => ("mips64le", None),
+            other => (other, None),
+        }
+    }
+
     /// As Nix writes it.
     pub fn as_str(self) -> &'static str {
         self.0

@@ -248,16 +248,6 @@ fn compression(asked: spec::Compression) -> Compression {
 
 /// The platform in OCI's words, which are Go's (`GOARCH`, `GOARM`).
 fn platform(system: System) -> Platform {
-    let (architecture, variant) = match system.as_str().trim_end_matches("-linux") {
-        "x86_64" => ("amd64", None),
-        "aarch64" => ("arm64", None),
-        "i686" => ("386", None),
-        "armv7l" => ("arm", Some("v7")),
-        "armv6l" => ("arm", Some("v6")),
-        "powerpc64le" => ("ppc64le", None),
-        "loongarch64" => ("loong64", None),
-        "mips64el" => ("mips64le", None),
-        other => (other, None),
-    };
+    let (architecture, variant) = system.go_architecture();
     Platform { architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
 }
