@@ -1,6 +1,8 @@
-//! Where store paths come from.
+//! Where store paths come from, and images that are finished already.
 
+pub mod archive;
 pub mod binary_cache;
+mod decoder;
 pub mod docker_tools;
 pub mod local_store;
 pub mod nix;

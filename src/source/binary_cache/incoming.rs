@@ -7,13 +7,13 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::decoder::Decoder;
 use super::download::CompressedNar;
 use super::{BinaryCacheError, BinaryCaches, CacheFault, Opened};
 use crate::nix::nar::{self, NarError, NarHasher};
 use crate::nix::tree::Entry;
 use crate::nix::{FileHash, NarInfo, PathInfo};
 use crate::source::ReadError;
+use crate::source::decoder::Decoder;
 
 /// What a file may have beyond twice the bytes of its NAR, where the narinfo does not say how long it is.
 /// Compressing makes nothing that much larger, but padding and empty frames can go on without end.

@@ -13,7 +13,6 @@
 //! [`Incoming::read`] returns without an error.
 
 mod cache;
-mod decoder;
 mod download;
 mod error;
 mod incoming;

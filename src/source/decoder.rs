@@ -1,4 +1,4 @@
-//! Decompresses the file of a NAR while it arrives, in memory that no file can make large.
+//! Decompresses a file while it arrives, in memory that no file can make large.
 
 use std::io::{self, BufReader, Read};
 
@@ -26,6 +26,19 @@ pub(super) enum Decoder<R: Read> {
     Bzip2(MultiBzDecoder<R>),
     Brotli(Box<Decompressor<R>>),
     Gzip(MultiGzDecoder<R>),
+}
+
+/// The compression of a file that begins with `head`, some of its first bytes. Brotli has no mark to tell it by.
+pub(super) fn compression_of(head: &[u8]) -> Compression {
+    match head {
+        // RFC 1952, section 2.3.1.
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        // RFC 8878, sections 3.1.1 and 3.1.2: a frame, or one to be skipped.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', ..] => Compression::Bzip2,
+        _ => Compression::None,
+    }
 }
 
 impl<R: Read> Decoder<R> {

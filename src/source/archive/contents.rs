@@ -1,0 +1,179 @@
+//! What is kept of an archive that has passed by: its JSON, and where its layers were.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::layer::layer_in;
+use super::tar::Kind;
+use super::{ArchiveFault, Layer, Limits, MemberName, Members};
+
+/// So many links may stand one behind the other.
+const MOST_LINKS: usize = 40;
+
+/// As much as tells whether a member can be a layer.
+pub(super) const HEAD: u64 = 512;
+
+/// What is kept of an archive.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    documents: BTreeMap<MemberName, Vec<u8>>,
+    layers: BTreeMap<MemberName, u64>,
+    links: BTreeMap<MemberName, MemberName>,
+    others: BTreeSet<MemberName>,
+}
+
+impl Contents {
+    /// Goes through an archive, and shows `visit` each layer. It may read the layer or not.
+    pub(super) fn read(
+        members: &mut Members,
+        limits: Limits,
+        visit: &mut dyn FnMut(&mut Layer<'_>) -> Result<(), ArchiveFault>,
+    ) -> Result<Self, ArchiveFault> {
+        let mut contents = Self::default();
+        let mut kept = 0;
+        while let Some(member) = members.next()? {
+            let name = member.name;
+            match member.kind {
+                Kind::Other => continue,
+                Kind::Link(target) => {
+                    contents.check_new(&name)?;
+                    contents.links.insert(name, target);
+                    continue;
+                }
+                Kind::File => {}
+            }
+            let mut head = read_some(members, HEAD.min(member.size))?;
+            if let Some(document) = document(members, &name, member.size, &mut head, limits)? {
+                contents.check_new(&name)?;
+                kept += document.len() as u64;
+                if kept > limits.documents {
+                    let what = "all JSON in it".to_owned();
+                    return Err(ArchiveFault::TooLarge { what, most: limits.documents });
+                }
+                contents.documents.insert(name, document);
+                continue;
+            }
+            let Some(compression) = layer_in(&head) else {
+                contents.check_new(&name)?;
+                contents.others.insert(name);
+                continue;
+            };
+            let again = contents.layers.get(&name).is_some_and(|size| *size == member.size);
+            if !again {
+                contents.check_new(&name)?;
+            }
+            contents.layers.insert(name.clone(), member.size);
+            let (size, most) = (member.size, limits.bytes);
+            visit(&mut Layer { name, size, compression, again, head, members, most })?;
+        }
+        Ok(contents)
+    }
+
+    fn check_new(&self, name: &MemberName) -> Result<(), ArchiveFault> {
+        let there = self.documents.contains_key(name)
+            || self.layers.contains_key(name)
+            || self.links.contains_key(name)
+            || self.others.contains(name);
+        if there { Err(ArchiveFault::Duplicate(name.clone())) } else { Ok(()) }
+    }
+
+    /// The member that `name` stands for.
+    fn resolve<'a>(&'a self, name: &'a MemberName) -> Result<&'a MemberName, ArchiveFault> {
+        let mut end = name;
+        for _ in 0..=MOST_LINKS {
+            match self.links.get(end) {
+                Some(target) => end = target,
+                None => return Ok(end),
+            }
+        }
+        Err(ArchiveFault::Circle(name.clone()))
+    }
+
+    /// A JSON file, if there is one of this name.
+    pub(super) fn document(&self, name: &MemberName) -> Result<Option<&[u8]>, ArchiveFault> {
+        Ok(self.documents.get(self.resolve(name)?).map(Vec::as_slice))
+    }
+
+    /// The JSON file that `by` names.
+    pub(super) fn named_document(&self, name: &MemberName, by: &MemberName) -> Result<&[u8], ArchiveFault> {
+        let missing = || ArchiveFault::Missing { member: name.clone(), by: by.clone() };
+        self.document(name)?.ok_or_else(missing)
+    }
+
+    /// The layer that `by` names, by the name that it has in the archive.
+    pub(super) fn layer(&self, name: &MemberName, by: &MemberName) -> Result<MemberName, ArchiveFault> {
+        let member = self.resolve(name)?;
+        if self.layers.contains_key(member) {
+            Ok(member.clone())
+        } else if self.others.contains(member) || self.documents.contains_key(member) {
+            Err(ArchiveFault::NoLayer(member.clone()))
+        } else {
+            Err(ArchiveFault::Missing { member: name.clone(), by: by.clone() })
+        }
+    }
+}
+
+/// What the JSON of `member` says.
+pub(super) fn parse<T: DeserializeOwned>(member: &MemberName, bytes: &[u8]) -> Result<T, ArchiveFault> {
+    serde_json::from_slice(bytes).map_err(|source| ArchiveFault::Json { member: member.clone(), source })
+}
+
+/// The rest of a member that is JSON. Of another one, what was read of it is in `head`.
+fn document(
+    members: &mut Members,
+    name: &MemberName,
+    size: u64,
+    head: &mut Vec<u8>,
+    limits: Limits,
+) -> Result<Option<Vec<u8>>, ArchiveFault> {
+    let is_named_so =
+        matches!(name.as_str(), "oci-layout" | "repositories") || name.as_str().ends_with(".json");
+    let begins_so =
+        head.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| b"{[".contains(byte));
+    if !is_named_so && !begins_so {
+        return Ok(None);
+    }
+    if size > limits.document {
+        let what = format!("`{name}`");
+        // The name of the first file in a tar may begin like JSON.
+        return if is_named_so {
+            Err(ArchiveFault::TooLarge { what, most: limits.document })
+        } else {
+            Ok(None)
+        };
+    }
+    head.append(&mut read_some(members, size - head.len() as u64)?);
+    match serde_json::from_slice::<IgnoredAny>(head) {
+        Err(source) if is_named_so => Err(ArchiveFault::Json { member: name.clone(), source }),
+        Err(_) => Ok(None),
+        Ok(_) => Ok(Some(std::mem::take(head))),
+    }
+}
+
+/// The next `count` bytes of a member, which has as many.
+pub(super) fn read_some(members: &mut Members, count: u64) -> Result<Vec<u8>, ArchiveFault> {
+    let (mut bytes, mut fault) = (Vec::new(), None);
+    let source = FromMembers { members, fault: &mut fault };
+    let read = source.take(count).read_to_end(&mut bytes);
+    match (fault, read) {
+        (Some(fault), _) => Err(fault),
+        (None, Err(error)) => Err(ArchiveFault::Read(error)),
+        (None, Ok(_)) => Ok(bytes),
+    }
+}
+
+struct FromMembers<'a> {
+    members: &'a mut Members,
+    fault: &'a mut Option<ArchiveFault>,
+}
+
+impl io::Read for FromMembers<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.members.read_contents(buffer).map_err(|fault| {
+            *self.fault = Some(fault);
+            io::ErrorKind::Other.into()
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! Archives as `docker save` writes them (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset
+//! Format").
+
+use serde::Deserialize;
+
+use super::contents::{Contents, parse};
+use super::image::diff_ids;
+use super::{ArchiveFault, ArchivedImage, ArchivedLayer, MemberName};
+
+/// The list of the images.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+fn entries(contents: &Contents) -> Result<(MemberName, Vec<Entry>), ArchiveFault> {
+    let manifest = MemberName::parse(MANIFEST.as_bytes())?;
+    let entries = parse(&manifest, contents.named_document(&manifest, &manifest)?)?;
+    Ok((manifest, entries))
+}
+
+/// The `RepoTags` of each image.
+pub(super) fn names(contents: &Contents) -> Result<Vec<Vec<String>>, ArchiveFault> {
+    let (_, entries) = entries(contents)?;
+    Ok(entries.into_iter().map(|entry| entry.repo_tags.unwrap_or_default()).collect())
+}
+
+/// The image in place `at` of the list, of which there are more.
+pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, ArchiveFault> {
+    let (manifest, mut entries) = entries(contents)?;
+    let Entry { config, repo_tags, layers } = entries.swap_remove(at);
+    let (config_name, layers) = (MemberName::parse(config.as_bytes())?, layers.unwrap_or_default());
+    let config = contents.named_document(&config_name, &manifest)?.to_vec();
+    let diff_ids = diff_ids(&config_name, &config, layers.len())?;
+    let layers = layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
+        let member = contents.layer(&MemberName::parse(layer.as_bytes())?, &manifest)?;
+        Ok(ArchivedLayer { member, diff_id, blob: None })
+    });
+    let layers = layers.collect::<Result<_, ArchiveFault>>()?;
+    Ok(ArchivedImage { names: repo_tags.unwrap_or_default(), config, manifest: None, layers })
+}
+
+/// A name with all that Docker leaves out (distribution's `reference` package).
+pub(super) fn full(name: &str) -> String {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    let name = name.strip_prefix("library/").unwrap_or(name);
+    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if has_tag { name.to_owned() } else { format!("{name}:latest") }
+}

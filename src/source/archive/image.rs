@@ -1,0 +1,191 @@
+//! The images that the JSON of an archive tells of.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::contents::{Contents, parse};
+use super::{ArchiveFault, Form, MemberName, PassedLayer, docker, layout};
+use crate::oci::{Descriptor, DiffId, Tag};
+
+/// Which image of an archive is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Select {
+    /// The only one.
+    #[default]
+    Only,
+    /// The one of this name: a `RepoTag`, or an `org.opencontainers.image.ref.name`.
+    Named(String),
+    /// The one in this place, from 0.
+    At(usize),
+}
+
+/// An image in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedImage {
+    /// What it is called: repositories with tags, or tags. Those that were asked for, if some were.
+    pub names: Vec<String>,
+    /// Its configuration, as it is in the archive.
+    pub config: Vec<u8>,
+    /// Its manifest, as it is in an image layout.
+    pub manifest: Option<Vec<u8>>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<ArchivedLayer>,
+}
+
+/// A layer of an image in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedLayer {
+    /// The member that has it.
+    pub member: MemberName,
+    /// What its tar should be.
+    pub diff_id: DiffId,
+    /// What the member should be, where an image layout says so.
+    pub blob: Option<Descriptor>,
+}
+
+impl Contents {
+    /// What the images are called, each by all of its names.
+    pub(super) fn names(&self, form: Form) -> Result<Vec<Vec<String>>, ArchiveFault> {
+        match self.form(form)? {
+            Form::Docker => docker::names(self),
+            Form::Layout | Form::Any => layout::names(self),
+        }
+    }
+
+    /// The image that is wanted.
+    pub(super) fn image(&self, form: Form, select: &Select) -> Result<ArchivedImage, ArchiveFault> {
+        let form = self.form(form)?;
+        let names = self.names(form)?;
+        let (at, names) = selected(names, select, form)?;
+        let image = match form {
+            Form::Docker => docker::image(self, at)?,
+            Form::Layout | Form::Any => layout::image(self, at)?,
+        };
+        Ok(ArchivedImage { names, ..image })
+    }
+
+    /// What Docker wrote is an image layout as well by now, and what is in both is meant as Docker's.
+    fn form(&self, form: Form) -> Result<Form, ArchiveFault> {
+        let [docker, layout] =
+            [docker::MANIFEST, layout::INDEX].map(|name| MemberName::parse(name.as_bytes()));
+        let (docker, layout) = (self.document(&docker?)?.is_some(), self.document(&layout?)?.is_some());
+        match form {
+            Form::Docker | Form::Any if docker => Ok(Form::Docker),
+            Form::Layout | Form::Any if layout => Ok(Form::Layout),
+            Form::Docker => Err(ArchiveFault::NoImages("`manifest.json`")),
+            Form::Layout => Err(ArchiveFault::NoImages("`index.json`")),
+            Form::Any => Err(ArchiveFault::NoImages("`manifest.json`, and no `index.json`")),
+        }
+    }
+}
+
+/// The place of the image that is wanted, and those of its names that are.
+fn selected(
+    mut names: Vec<Vec<String>>,
+    select: &Select,
+    form: Form,
+) -> Result<(usize, Vec<String>), ArchiveFault> {
+    let is_it = |name: &String, wanted: &str| match form {
+        Form::Docker => docker::full(name) == docker::full(wanted),
+        Form::Layout | Form::Any => name == wanted,
+    };
+    let (at, wanted) = match select {
+        Select::Only if names.len() == 1 => (0, None),
+        Select::Only if names.is_empty() => return Err(ArchiveFault::NoImages("image in its list")),
+        Select::Only => return Err(ArchiveFault::Several(names.concat())),
+        Select::At(at) if *at < names.len() => (*at, None),
+        Select::At(at) => {
+            return Err(ArchiveFault::NoSuch { wanted: format!("@{at}"), names: names.concat() });
+        }
+        Select::Named(wanted) => {
+            let is_named_so = |names: &[String]| names.iter().any(|name| is_it(name, wanted));
+            let mut found = names.iter().enumerate().filter(|(_, names)| is_named_so(names));
+            let Some((at, _)) = found.next() else {
+                return Err(ArchiveFault::NoSuch { wanted: wanted.clone(), names: names.concat() });
+            };
+            if found.next().is_some() {
+                return Err(ArchiveFault::Several(vec![wanted.clone(); 2]));
+            }
+            (at, Some(wanted))
+        }
+    };
+    let mut names = names.swap_remove(at);
+    names.retain(|name| wanted.is_none_or(|wanted| is_it(name, wanted)));
+    Ok((at, names))
+}
+
+impl ArchivedImage {
+    /// The tags in its names, each once.
+    pub fn tags(&self) -> Vec<Tag> {
+        // A name in an image layout may be the tag alone.
+        let tag = |name: &String| match name.rsplit('/').next().unwrap_or(name).rsplit_once(':') {
+            Some((_, tag)) => tag.parse().ok(),
+            None => name.parse().ok(),
+        };
+        let mut tags: Vec<Tag> = self.names.iter().filter_map(tag).collect();
+        tags.sort();
+        tags.dedup();
+        tags
+    }
+
+    /// Checks that its layers are what it says of them, given what passed by.
+    pub fn check(&self, passed: &BTreeMap<MemberName, PassedLayer>) -> Result<(), ArchiveFault> {
+        for layer in &self.layers {
+            let member = layer.member.clone();
+            let found = passed.get(&member).ok_or_else(|| ArchiveFault::Changed(member.clone()))?;
+            if let Some(said) = &layer.blob {
+                match found.blob {
+                    None => return Err(ArchiveFault::LateLayout(member)),
+                    Some((digest, size)) if (digest, size) != (said.digest, said.size) => {
+                        return Err(ArchiveFault::Blob {
+                            member,
+                            found: digest,
+                            found_size: size,
+                            said: said.digest,
+                            said_size: said.size,
+                        });
+                    }
+                    Some(_) => {}
+                }
+            }
+            if found.diff_id != layer.diff_id {
+                return Err(ArchiveFault::DiffId { member, found: found.diff_id, said: layer.diff_id });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An image configuration, as far as it matters here.
+#[derive(Deserialize)]
+struct Configuration {
+    rootfs: Option<Rootfs>,
+}
+
+#[derive(Deserialize)]
+struct Rootfs {
+    #[serde(default)]
+    diff_ids: Option<Vec<String>>,
+}
+
+/// What the configuration in `member` says of `layers` layers.
+pub(super) fn diff_ids(
+    member: &MemberName,
+    config: &[u8],
+    layers: usize,
+) -> Result<Vec<DiffId>, ArchiveFault> {
+    let Some(rootfs) = parse::<Configuration>(member, config)?.rootfs else {
+        return Err(ArchiveFault::NoConfig(member.clone()));
+    };
+    let diff_ids = rootfs.diff_ids.unwrap_or_default();
+    if diff_ids.len() != layers {
+        return Err(ArchiveFault::Count { layers, diff_ids: diff_ids.len() });
+    }
+    let parsed = diff_ids.iter().map(|text| text.parse().map_err(|_| no_digest(member, text)));
+    parsed.collect()
+}
+
+pub(super) fn no_digest(by: &MemberName, text: &str) -> ArchiveFault {
+    ArchiveFault::NoDigest { by: by.clone(), text: super::name::shown(text.as_bytes()) }
+}

@@ -1,0 +1,204 @@
+//! A layer while it passes by.
+
+use std::io::{self, Read, Write};
+
+use super::input::fault_of;
+use super::tar::is_header;
+use super::{ArchiveFault, MemberName, Members};
+use crate::nix::Compression;
+use crate::oci::{DiffId, Digest, Hasher};
+use crate::source::decoder::{Decoder, compression_of};
+
+/// How much is passed on at a time.
+const PIECE: usize = 128 << 10;
+
+/// A layer while it passes by: a tar, or one that is compressed.
+pub struct Layer<'a> {
+    pub(super) name: MemberName,
+    pub(super) size: u64,
+    pub(super) compression: Compression,
+    /// Whether a member of this name has passed by already.
+    pub(super) again: bool,
+    /// What has been read of it, and is to be read first.
+    pub(super) head: Vec<u8>,
+    pub(super) members: &'a mut Members,
+    pub(super) most: u64,
+}
+
+/// What a layer turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassedLayer {
+    /// Digest of its tar.
+    pub diff_id: DiffId,
+    /// Length of its tar.
+    pub tar_size: u64,
+    /// Digest and length of the blob that was passed on as it is, if it was.
+    pub blob: Option<(Digest, u64)>,
+}
+
+impl Layer<'_> {
+    /// The member that it is.
+    pub fn member(&self) -> &MemberName {
+        &self.name
+    }
+
+    /// Its bytes in the archive.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How it is compressed in the archive.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Whether a member of the same name has passed by before, which the same bytes make harmless.
+    pub fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// Writes the layer's tar, decompressed, into `sink`. Gives its length.
+    pub fn copy_tar(&mut self, sink: &mut dyn Write) -> Result<u64, ArchiveFault> {
+        self.decompress(&mut io::sink(), sink)
+    }
+
+    /// Writes the layer into `sink` as it is in the archive, and finds out what it is.
+    pub fn copy_blob(&mut self, sink: &mut dyn Write) -> Result<PassedLayer, ArchiveFault> {
+        let mut blob = Hashing::new(sink);
+        if self.compression == Compression::None {
+            let tar_size = self.copy_tar(&mut blob)?;
+            let hasher = blob.hasher;
+            let (diff_id, digest) = (hasher.clone().diff_id(), hasher.digest());
+            return Ok(PassedLayer { diff_id, tar_size, blob: Some((digest, tar_size)) });
+        }
+        let mut tar = Hasher::default();
+        let tar_size = self.decompress(&mut blob, &mut tar)?;
+        let blob = Some((blob.hasher.digest(), blob.length));
+        Ok(PassedLayer { diff_id: tar.diff_id(), tar_size, blob })
+    }
+
+    /// Reads to the end, and writes all of it as it is into `raw` and decompressed into `tar`.
+    fn decompress(&mut self, raw: &mut dyn Write, tar: &mut dyn Write) -> Result<u64, ArchiveFault> {
+        let (compression, most) = (self.compression, self.most);
+        let what = format!("`{}`", self.name);
+        let mut tee = Tee { layer: self, raw, fault: None };
+        let mut buffer = vec![0; PIECE];
+        let copied = {
+            let mut decoder = Decoder::new(compression, &mut tee).map_err(ArchiveFault::Read)?;
+            copy(&mut decoder, tar, &mut buffer, most)
+        };
+        let copied = match (tee.fault.take(), copied) {
+            (Some(fault), _) => return Err(fault),
+            (None, Err(Copy::Read(error))) => return Err(fault_of(error, || what)),
+            (None, Err(Copy::Write(error))) => return Err(ArchiveFault::Sink(error)),
+            (None, Err(Copy::TooLong)) => return Err(ArchiveFault::TooLarge { what, most }),
+            (None, Ok(copied)) => copied,
+        };
+        // A decoder stops where its format ends, and the blob is all there is.
+        let mut rest = 0;
+        loop {
+            match (tee.read(&mut buffer), tee.fault.take()) {
+                (_, Some(fault)) => return Err(fault),
+                (Ok(0), None) => break,
+                (Ok(read), None) => rest += read,
+                (Err(error), None) => return Err(fault_of(error, || what)),
+            }
+        }
+        if rest > 0 {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "it goes on after its end");
+            return Err(ArchiveFault::Compressed { what, source });
+        }
+        Ok(copied)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveFault> {
+        if self.head.is_empty() {
+            return self.members.read_contents(buffer);
+        }
+        let taken = buffer.len().min(self.head.len());
+        buffer[..taken].copy_from_slice(&self.head[..taken]);
+        self.head.drain(..taken);
+        Ok(taken)
+    }
+}
+
+/// How the contents of a member that begins so are compressed, if they can be a layer's.
+pub(super) fn layer_in(head: &[u8]) -> Option<Compression> {
+    match compression_of(head) {
+        Compression::None => {
+            let block = head.first_chunk()?;
+            // An empty tar is but zeros.
+            (is_header(block) || block.iter().all(|byte| *byte == 0)).then_some(Compression::None)
+        }
+        compression => Some(compression),
+    }
+}
+
+/// Reads a layer, and writes what it reads into `raw`. What went wrong is kept: a decoder would say less of it.
+struct Tee<'a, 'b> {
+    layer: &'a mut Layer<'b>,
+    raw: &'a mut dyn Write,
+    fault: Option<ArchiveFault>,
+}
+
+impl Read for Tee<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let passed = self.layer.read(buffer).and_then(|read| {
+            self.raw.write_all(&buffer[..read]).map_err(ArchiveFault::Sink)?;
+            Ok(read)
+        });
+        passed.map_err(|fault| {
+            self.fault = Some(fault);
+            io::ErrorKind::Other.into()
+        })
+    }
+}
+
+enum Copy {
+    Read(io::Error),
+    Write(io::Error),
+    TooLong,
+}
+
+fn copy(source: &mut impl Read, sink: &mut dyn Write, buffer: &mut [u8], most: u64) -> Result<u64, Copy> {
+    let mut copied = 0;
+    loop {
+        let read = match source.read(buffer) {
+            Ok(0) => return Ok(copied),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Copy::Read(error)),
+        };
+        copied += read as u64;
+        if copied > most {
+            return Err(Copy::TooLong);
+        }
+        sink.write_all(&buffer[..read]).map_err(Copy::Write)?;
+    }
+}
+
+/// Hashes and counts what passes through.
+pub(super) struct Hashing<'a> {
+    pub(super) hasher: Hasher,
+    length: u64,
+    sink: &'a mut dyn Write,
+}
+
+impl<'a> Hashing<'a> {
+    pub(super) fn new(sink: &'a mut dyn Write) -> Self {
+        Self { hasher: Hasher::default(), length: 0, sink }
+    }
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.sink.write(bytes)?;
+        self.hasher.write_all(&bytes[..taken])?;
+        self.length += taken as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}

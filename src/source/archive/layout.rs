@@ -1,0 +1,143 @@
+//! Image layouts (image specification, "OCI Image Layout").
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::contents::{Contents, parse};
+use super::image::{diff_ids, no_digest};
+use super::{ArchiveFault, ArchivedImage, ArchivedLayer, MemberName};
+use crate::nix::System;
+use crate::oci::{Digest, Manifest, ManifestError, media_type};
+
+/// The list of the images.
+pub(super) const INDEX: &str = "index.json";
+
+/// The annotation with an image's name (image specification, "Pre-Defined Annotation Keys").
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The same list as Docker calls it.
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// So many lists may stand one in the other.
+const MOST_LISTS: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    #[serde(default)]
+    manifests: Vec<Entry>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    platform: Option<Platform>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Platform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    variant: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Typed {
+    #[serde(default)]
+    media_type: Option<String>,
+}
+
+fn entries(contents: &Contents) -> Result<(MemberName, Vec<Entry>), ArchiveFault> {
+    let index = MemberName::parse(INDEX.as_bytes())?;
+    let entries = parse::<Index>(&index, contents.named_document(&index, &index)?)?.manifests;
+    Ok((index, entries))
+}
+
+/// The reference name of each image; some have none.
+pub(super) fn names(contents: &Contents) -> Result<Vec<Vec<String>>, ArchiveFault> {
+    let (_, entries) = entries(contents)?;
+    let name = |entry: Entry| entry.annotations?.remove(REF_NAME);
+    Ok(entries.into_iter().map(|entry| name(entry).into_iter().collect()).collect())
+}
+
+/// The image in place `at` of the list, of which there are more; of several platforms, the one for this host.
+pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, ArchiveFault> {
+    let (mut by, mut entries) = entries(contents)?;
+    let mut entry = entries.swap_remove(at);
+    let mut lists = 0;
+    while matches!(entry.media_type.as_str(), media_type::INDEX | DOCKER_LIST) && lists < MOST_LISTS {
+        lists += 1;
+        let (name, bytes) = blob(contents, &entry.digest, entry.size, &by)?;
+        entry = for_this_host(parse::<Index>(&name, bytes)?.manifests)?;
+        by = name;
+    }
+    let (name, bytes) = blob(contents, &entry.digest, entry.size, &by)?;
+    let media_type = parse::<Typed>(&name, bytes)?.media_type;
+    let media_type = media_type.or((!entry.media_type.is_empty()).then_some(entry.media_type));
+    if let Some(media_type) = media_type.filter(|media_type| media_type != media_type::MANIFEST) {
+        return Err(ArchiveFault::MediaType { member: name, media_type });
+    }
+    let manifest = Manifest::parse(bytes).map_err(|error| match error {
+        ManifestError::Json(source) => ArchiveFault::Json { member: name.clone(), source },
+        ManifestError::Descriptor(text) => no_digest(&name, &text),
+    })?;
+    let config_digest = manifest.config.digest.to_string();
+    let (config_name, config) = blob(contents, &config_digest, manifest.config.size, &name)?;
+    let diff_ids = diff_ids(&config_name, config, manifest.layers.len())?;
+    let layers = manifest.layers.into_iter().zip(diff_ids).map(|(descriptor, diff_id)| {
+        let member = MemberName::of_blob(&descriptor.digest.hex());
+        let member = contents.layer(&member, &name)?;
+        Ok(ArchivedLayer { member, diff_id, blob: Some(descriptor) })
+    });
+    let layers = layers.collect::<Result<_, ArchiveFault>>()?;
+    Ok(ArchivedImage { names: Vec::new(), config: config.to_vec(), manifest: Some(bytes.to_vec()), layers })
+}
+
+/// A blob that is JSON, given that it is what its descriptor says.
+fn blob<'a>(
+    contents: &'a Contents,
+    digest: &str,
+    size: u64,
+    by: &MemberName,
+) -> Result<(MemberName, &'a [u8]), ArchiveFault> {
+    // A digest becomes a name, so it has to be one.
+    let said: Digest = digest.parse().map_err(|_| no_digest(by, digest))?;
+    let member = MemberName::of_blob(&said.hex());
+    let bytes = contents.named_document(&member, by)?;
+    let (found, found_size) = (Digest::of(bytes), bytes.len() as u64);
+    if (found, found_size) != (said, size) {
+        return Err(ArchiveFault::Blob { member, found, found_size, said, said_size: size });
+    }
+    Ok((member, bytes))
+}
+
+fn for_this_host(entries: Vec<Entry>) -> Result<Entry, ArchiveFault> {
+    let (architecture, _) = System::HOST.go_architecture();
+    let is_it = |entry: &&Entry| {
+        let platform = entry.platform.as_ref();
+        platform.is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture)
+    };
+    entries.iter().find(is_it).cloned().ok_or_else(|| ArchiveFault::Platform {
+        wanted: format!("linux/{architecture}"),
+        platforms: entries.iter().filter_map(|entry| Some(entry.platform.as_ref()?.to_string())).collect(),
+    })
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(formatter, "/{variant}"))
+    }
+}

@@ -1,0 +1,258 @@
+//! Images that are finished already, in an archive: read in one pass, and never unpacked.
+//!
+//! An archive is what `docker save` and `skopeo copy … docker-archive:` write, or an image layout, as a tar or as a
+//! folder. A tar may be compressed as a whole. What passes by is JSON, which is kept, and layers, which are shown to
+//! whoever reads and are gone then; which layers an image has stands in the JSON, and that may come first or last.
+//!
+//! Whoever made the archive may mean harm. Nothing of it is written anywhere, names and links stay in it, and memory
+//! and time are bounded by [limits](Limits); what is wrong with it is told by name.
+//!
+//! 1. [`ArchiveSource::survey`] finds out what is in it, where that costs next to nothing.
+//! 2. [`ArchiveSource::pass`] shows every layer.
+//! 3. [`ArchiveContents::image`] tells of one image, and [`ArchivedImage::check`] whether its layers are those that
+//!    passed by.
+//!
+//! Of an archive in a file, [`ArchiveSource::image`] tells of an image without reading its layers, and
+//! [`ArchiveSource::copy_layer`] gives one of these.
+
+mod contents;
+mod docker;
+mod error;
+mod folder;
+mod image;
+mod input;
+mod layer;
+mod layout;
+mod name;
+mod tar;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cap_std::fs::Dir;
+
+use self::contents::{Contents, HEAD, read_some};
+pub use self::error::{ArchiveError, ArchiveFault};
+use self::folder::FolderReader;
+pub use self::image::{ArchivedImage, ArchivedLayer, Select};
+use self::input::Input;
+use self::layer::{Hashing, layer_in};
+pub use self::layer::{Layer, PassedLayer};
+pub use self::name::MemberName;
+use self::tar::{Kind, Member, TarReader};
+
+/// How an archive tells of its images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As Docker does, if it does, and else as an image layout.
+    #[default]
+    Any,
+    /// With `manifest.json`, as `docker save` writes it.
+    Docker,
+    /// With `index.json`, as image layouts have it.
+    Layout,
+}
+
+/// What an archive may have at most.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    members: usize,
+    /// Bytes of one JSON file.
+    document: u64,
+    /// Bytes of all that is kept of it.
+    documents: u64,
+    /// Bytes in all, and of a layer's tar.
+    bytes: u64,
+}
+
+/// Far beyond any image: registries take manifests of 4 MiB, and no runtime more than some hundred layers.
+const LIMITS: Limits = Limits { members: 100_000, document: 8 << 20, documents: 64 << 20, bytes: 1 << 40 };
+
+/// An archive of images, and how to read it.
+pub struct ArchiveSource {
+    name: String,
+    form: Form,
+    from: From,
+}
+
+enum From {
+    File(Arc<File>),
+    Folder(Arc<Dir>),
+    /// Gone once somebody reads it.
+    Stream(Mutex<Option<Box<dyn Read + Send>>>),
+}
+
+/// What is in an archive, as far as it has passed by.
+#[derive(Debug)]
+pub struct ArchiveContents {
+    name: String,
+    form: Form,
+    contents: Contents,
+}
+
+impl ArchiveSource {
+    /// The archive in `file`. A pipe can be read once, as [`stream`](Self::stream) says.
+    pub fn file(name: &str, form: Form, file: File) -> Result<Self, ArchiveError> {
+        let metadata = file.metadata().map_err(|error| named(name, ArchiveFault::Read(error)))?;
+        if !metadata.is_file() {
+            return Ok(Self::stream(name, form, Box::new(file)));
+        }
+        Ok(Self { name: name.to_owned(), form, from: From::File(Arc::new(file)) })
+    }
+
+    /// The image layout in a folder. No link in it may lead out of it.
+    pub fn folder(name: &str, folder: Dir) -> Self {
+        Self { name: name.to_owned(), form: Form::Layout, from: From::Folder(Arc::new(folder)) }
+    }
+
+    /// What can be read once: standard input, or the output of a program. Its error at the end, such as that
+    /// the program failed, is one of the archive.
+    pub fn stream(name: &str, form: Form, stream: Box<dyn Read + Send>) -> Self {
+        Self { name: name.to_owned(), form, from: From::Stream(Mutex::new(Some(stream))) }
+    }
+
+    /// Whether it can be read more than once.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self.from, From::Stream(_))
+    }
+
+    /// How it is said to tell of its images.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// What is in it, if that can be found out without reading its layers.
+    pub fn survey(&self) -> Result<Option<ArchiveContents>, ArchiveError> {
+        if !self.is_lasting() {
+            return Ok(None);
+        }
+        self.named(|| {
+            let mut members = self.open()?;
+            let quick = members.is_quick();
+            quick.then(|| Contents::read(&mut members, LIMITS, &mut |_| Ok(()))).transpose()
+        })
+        .map(|contents| contents.map(|contents| self.contents(contents)))
+    }
+
+    /// Goes through it, and shows every layer to `visit`, which may read it or not. What it fails with ends the pass.
+    pub fn pass(
+        &self,
+        visit: &mut dyn FnMut(&mut Layer<'_>) -> Result<(), ArchiveFault>,
+    ) -> Result<ArchiveContents, ArchiveError> {
+        let contents = self.named(|| Contents::read(&mut self.open()?, LIMITS, visit))?;
+        Ok(self.contents(contents))
+    }
+
+    /// One of its images. A compressed archive is decompressed for that, and a stream is gone then.
+    pub fn image(&self, select: &Select) -> Result<ArchivedImage, ArchiveError> {
+        self.pass(&mut |_| Ok(()))?.image(select)
+    }
+
+    /// Shows `visit` the layer `member` alone, and gives what it says.
+    pub fn visit_layer<T>(
+        &self,
+        member: &MemberName,
+        visit: impl FnOnce(&mut Layer<'_>) -> Result<T, ArchiveFault>,
+    ) -> Result<T, ArchiveError> {
+        self.named(|| {
+            let mut members = self.open()?;
+            while let Some(found) = members.next()? {
+                if found.name == *member && found.kind == Kind::File {
+                    let head = read_some(&mut members, HEAD.min(found.size))?;
+                    let compression = layer_in(&head).ok_or_else(|| ArchiveFault::Changed(member.clone()))?;
+                    let (name, size, most) = (found.name, found.size, LIMITS.bytes);
+                    let members = &mut members;
+                    return visit(&mut Layer { name, size, compression, again: false, head, members, most });
+                }
+            }
+            Err(ArchiveFault::Changed(member.clone()))
+        })
+    }
+
+    /// Writes the tar of one layer into `sink`, decompressed if it is compressed. Fails if it is not what the image
+    /// says, so nothing may count before this has succeeded. Gives the length of the tar in bytes.
+    pub fn copy_layer(&self, layer: &ArchivedLayer, sink: &mut dyn Write) -> Result<u64, ArchiveError> {
+        let mut tar = Hashing::new(sink);
+        let size = self.visit_layer(&layer.member, |found| found.copy_tar(&mut tar))?;
+        let (found, said, member) = (tar.hasher.diff_id(), layer.diff_id, layer.member.clone());
+        match found == said {
+            true => Ok(size),
+            false => Err(self.error(ArchiveFault::DiffId { member, found, said })),
+        }
+    }
+
+    /// An error of this archive.
+    pub fn error(&self, fault: ArchiveFault) -> ArchiveError {
+        named(&self.name, fault)
+    }
+
+    fn named<T>(&self, work: impl FnOnce() -> Result<T, ArchiveFault>) -> Result<T, ArchiveError> {
+        work().map_err(|fault| self.error(fault))
+    }
+
+    fn contents(&self, contents: Contents) -> ArchiveContents {
+        ArchiveContents { name: self.name.clone(), form: self.form, contents }
+    }
+
+    fn open(&self) -> Result<Members, ArchiveFault> {
+        let input = match &self.from {
+            From::Folder(dir) => return FolderReader::new(dir, LIMITS).map(Members::Folder),
+            From::File(file) => Input::file(file)?,
+            From::Stream(stream) => {
+                let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+                Input::stream(stream.ok_or(ArchiveFault::Gone)?)?
+            }
+        };
+        Ok(Members::Tar(TarReader::new(input, LIMITS)))
+    }
+}
+
+impl ArchiveContents {
+    /// What its images are called, each by all of its names.
+    pub fn names(&self) -> Result<Vec<Vec<String>>, ArchiveError> {
+        self.contents.names(self.form).map_err(|fault| named(&self.name, fault))
+    }
+
+    /// One of its images.
+    pub fn image(&self, select: &Select) -> Result<ArchivedImage, ArchiveError> {
+        self.contents.image(self.form, select).map_err(|fault| named(&self.name, fault))
+    }
+}
+
+fn named(name: &str, fault: ArchiveFault) -> ArchiveError {
+    ArchiveError { archive: name.to_owned(), fault: Box::new(fault) }
+}
+
+/// The members of an archive or the files of a folder, one after the other.
+enum Members {
+    Tar(TarReader),
+    Folder(FolderReader),
+}
+
+impl Members {
+    fn is_quick(&self) -> bool {
+        match self {
+            Self::Tar(tar) => tar.is_quick(),
+            Self::Folder(_) => true,
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Member>, ArchiveFault> {
+        match self {
+            Self::Tar(tar) => tar.next(),
+            Self::Folder(folder) => folder.next(),
+        }
+    }
+
+    /// The next bytes of the member that came last.
+    fn read_contents(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveFault> {
+        match self {
+            Self::Tar(tar) => tar.read_contents(buffer),
+            Self::Folder(folder) => folder.read_contents(buffer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
