@@ -44,6 +44,7 @@ pub mod zstd;
 pub use blocks::BlockWriter;
 pub use compression::Compression;
 pub use gzip::GzipLevel;
+pub use header::Dialect;
 pub use key::LayerKey;
 pub use plan::{LayerBudget, LayerPlan};
 pub use root::{Contents, Linked, RootKind, RootNode, RootTree, TreeError};

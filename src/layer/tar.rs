@@ -1,8 +1,8 @@
-//! Writes tar archives, byte for byte as dockerTools' image script does through Python's `tarfile`.
+//! Writes tar archives, byte for byte as another program would: see [`Dialect`].
 //!
 //! A member is its headers (the format is POSIX.1-2017's, `pax`, "ustar Interchange Format" and "pax
 //! Header Block"), its contents, and zeros to a whole block of 512 bytes. The archive ends with two
-//! blocks of zeros, and then more of them to a multiple of 10240 bytes.
+//! blocks of zeros, and in Python's dialect more of them to a multiple of 10240 bytes.
 //!
 //! ```
 //! use nixlayer::layer::{Member, Metadata, TarWriter};
@@ -20,14 +20,15 @@ use std::io::{self, Read, Write};
 
 use tar::EntryType;
 
-use super::header::{BLOCK, headers};
+use super::header::{BLOCK, Described, Dialect};
 
-const RECORD: usize = 20 * BLOCK;
 const BUFFER: usize = 64 * 1024;
+static ZEROS: [u8; 20 * BLOCK] = [0; 20 * BLOCK];
 
 /// Writes members into a tar archive.
 pub struct TarWriter<W> {
     sink: W,
+    dialect: Dialect,
     written: u64,
     buffer: Vec<u8>,
     broken: bool,
@@ -105,12 +106,17 @@ impl Metadata<'static> {
 }
 
 impl<W: Write> TarWriter<W> {
-    /// An empty archive.
+    /// An empty archive in Python's dialect.
     pub fn new(sink: W) -> Self {
-        Self { sink, written: 0, buffer: vec![0; BUFFER], broken: false }
+        Self::in_dialect(sink, Dialect::Python)
     }
 
-    /// Adds a member. Its name is written as it is, but a folder's gets a `/` at its end.
+    /// An empty archive.
+    pub fn in_dialect(sink: W, dialect: Dialect) -> Self {
+        Self { sink, dialect, written: 0, buffer: vec![0; BUFFER], broken: false }
+    }
+
+    /// Adds a member. Its name is written as it is, but in Python's dialect a folder's gets a `/` at its end.
     ///
     /// After an error the archive cannot be finished, and what the sink has got of it is useless.
     pub fn append(&mut self, path: &[u8], metadata: &Metadata<'_>, member: Member<'_>) -> io::Result<()> {
@@ -120,8 +126,8 @@ impl<W: Write> TarWriter<W> {
         self.broken = true;
         match member {
             Member::Directory => {
-                let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
-                self.head(&[path, slash].concat(), b"", metadata, EntryType::Directory, 0)?;
+                let name = self.dialect.folder_name(path);
+                self.head(&name, b"", metadata, EntryType::Directory, 0)?;
             }
             Member::Symlink { target } => {
                 check_name(target)?;
@@ -142,7 +148,7 @@ impl<W: Write> TarWriter<W> {
             return Err(io::Error::other(TarError::Broken));
         }
         self.write(&[0; 2 * BLOCK])?;
-        self.pad(RECORD)?;
+        self.pad(self.dialect.unit())?;
         Ok(self.sink)
     }
 
@@ -155,7 +161,7 @@ impl<W: Write> TarWriter<W> {
         size: u64,
     ) -> io::Result<()> {
         check_name(name)?;
-        let headers = headers(name, target, metadata, kind, size);
+        let headers = self.dialect.headers(&Described { name, target, metadata, kind, size });
         self.write(&headers)
     }
 
@@ -181,7 +187,7 @@ impl<W: Write> TarWriter<W> {
 
     fn pad(&mut self, unit: usize) -> io::Result<()> {
         let missing = (unit as u64 - self.written % unit as u64) % unit as u64;
-        self.write(&[0; RECORD][..missing as usize])
+        self.write(&ZEROS[..missing as usize])
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
