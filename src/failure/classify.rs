@@ -10,6 +10,7 @@ use crate::lock::LockError;
 use crate::pipeline::{BuildError, LockFileError, is_changed_file};
 use crate::publish::{Answer, AuthError, PublishError, Refusal};
 use crate::source::ReadError;
+use crate::source::archive::{ArchiveError, ArchiveFault};
 use crate::source::binary_cache::{BinaryCacheError, CacheFault};
 use crate::source::nix::NixError;
 use crate::spec::DefinitionError;
@@ -107,6 +108,7 @@ impl From<BuildError> for Failure {
             BuildError::Spec(error) => error.into(),
             BuildError::Nix(error) => error.into(),
             BuildError::Publish(error) => error.into(),
+            BuildError::Archive(error) => error.into(),
             BuildError::Commands(_) => Self::build(
                 error,
                 "mend `extraCommands` of the spec: they see the packages, and neither the host nor the network",
@@ -148,6 +150,9 @@ impl From<BuildError> for Failure {
             BuildError::Layer { ref source } if is_changed_file(source) => {
                 Self::build(error, "let nothing that the job has started write to the project while its image is made")
             }
+            BuildError::NoExpression { .. } | BuildError::NoFlake { .. } => {
+                Self::build(error, "commit the file, or correct its name")
+            }
             BuildError::Conf { .. } | BuildError::NotReferred { .. } => Self::build(
                 error,
                 "make it with `dockerTools` of a nixpkgs from 20.09 on; if that is what made it, tell us",
@@ -160,6 +165,7 @@ impl From<BuildError> for Failure {
                 Self::build(error, "make the image anew: its parts do not belong together")
             }
             BuildError::Unreadable { .. }
+            | BuildError::Base { .. }
             | BuildError::Tar { .. }
             | BuildError::Sandbox(_)
             | BuildError::Closure(_)
@@ -183,6 +189,52 @@ impl From<ReadError> for Failure {
             }
             ReadError::Disk { .. } | ReadError::Visit(_) => Self::system(error),
         }
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let fix = match &*error.fault {
+            ArchiveFault::Read(source) if is_of_host(source) => return Self::system(error),
+            ArchiveFault::Sink(_) => return Self::system(error),
+            ArchiveFault::Read(_) => {
+                "let it be read, with no link that leads out of it; if a program makes it, mend what that says"
+            }
+            ArchiveFault::NoTar | ArchiveFault::NoImages(_) => {
+                "name an archive that `docker save`, `skopeo copy` or a script of `dockerTools` has written, or an image \
+                 layout"
+            }
+            ArchiveFault::Compressed { .. }
+            | ArchiveFault::Truncated(_)
+            | ArchiveFault::Surplus
+            | ArchiveFault::Header { .. }
+            | ArchiveFault::Sizes { .. }
+            | ArchiveFault::Sparse(_)
+            | ArchiveFault::Name(_)
+            | ArchiveFault::Circle(_)
+            | ArchiveFault::Duplicate(_)
+            | ArchiveFault::Json { .. }
+            | ArchiveFault::Missing { .. }
+            | ArchiveFault::NoLayer(_)
+            | ArchiveFault::NoDigest { .. }
+            | ArchiveFault::NoConfig(_)
+            | ArchiveFault::Count { .. }
+            | ArchiveFault::DiffId { .. }
+            | ArchiveFault::Blob { .. } => "make the archive anew: it is damaged, or somebody has changed it",
+            ArchiveFault::Changed(_) => "let nobody write to it while it is pushed",
+            ArchiveFault::TooMany(_) | ArchiveFault::TooLarge { .. } => {
+                "leave out what is no part of the image; no image has so much"
+            }
+            ArchiveFault::MediaType { .. } => "let `skopeo copy --format oci` write the layout",
+            ArchiveFault::NoSuch { .. } | ArchiveFault::Several(_) => {
+                "write one of the names behind the archive's: `docker-archive:FILE:NAME`"
+            }
+            ArchiveFault::Platform { .. } => "add the image for this platform to the archive",
+            ArchiveFault::LateLayout(_) => "say what it is: `oci-archive:-`, or push it from a file",
+            ArchiveFault::Gone => "write the archive into a file first, and push that",
+            ArchiveFault::NoTag => "name a tag: `HOST/REPOSITORY:TAG`",
+        };
+        Self::build(error, fix)
     }
 }
 

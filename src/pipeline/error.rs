@@ -8,8 +8,10 @@ use crate::nix::{ClosureError, StorePath, System};
 use crate::oci::{DiffId, Digest};
 use crate::publish::PublishError;
 use crate::source::ReadError;
+use crate::source::archive::ArchiveError;
 use crate::source::docker_tools::ConfError;
 use crate::source::nix::NixError;
+use crate::spec::ProjectPath;
 use crate::yaml;
 
 /// Why there is no image, or not where it was to go.
@@ -90,6 +92,18 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The project has no such expression.
+    #[error("there is no `{}` in the project, and no `default.nix` or `flake.nix` in a folder of this name", .path.as_str())]
+    NoExpression {
+        /// The file or folder.
+        path: ProjectPath,
+    },
+    /// The project has no such flake.
+    #[error("there is no `flake.nix` in the folder `{}` of the project", .path.as_str())]
+    NoFlake {
+        /// The folder.
+        path: ProjectPath,
+    },
     /// What Nix built cannot be read.
     #[error("`{path}` cannot be read")]
     Unreadable {
@@ -107,6 +121,15 @@ pub enum BuildError {
         /// What is wrong with it.
         #[source]
         source: ConfError,
+    },
+    /// The archive that an image is based on cannot be opened.
+    #[error("`{archive}`, which the image is based on, cannot be opened")]
+    Base {
+        /// The archive.
+        archive: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
     /// A layer names a store path that is not there.
     #[error("`{path}` is in no layer that can be made: what describes the image does not refer to it")]
@@ -151,6 +174,9 @@ pub enum BuildError {
         /// Its blob.
         made: Digest,
     },
+    /// An archive of images cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The image did not reach its destination.
     #[error(transparent)]
     Publish(#[from] PublishError),

@@ -19,7 +19,7 @@ use crate::oci::Tag;
 use crate::publish::Destination;
 use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
 use crate::source::nix::{ImageValue, Nix};
-use crate::spec::{AttrPath, Flake, Installable};
+use crate::spec::{AttrPath, Flake, Installable, ProjectPath};
 
 /// More than any script has that is read for what it says of modes.
 const MAX_SCRIPT: u64 = 1 << 20;
@@ -71,7 +71,7 @@ impl NixBuild<'_> {
     /// Finds the images, and builds what they are made of.
     pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Vec<NixImage>, BuildError> {
         let quota = Quota::new(on_event);
-        let wanted = self.wanted();
+        let wanted = self.wanted()?;
         let say = |line: &str| quota.say(line);
         let found = self.nix.images(&wanted, self.project.path(), System::HOST, self.roots, &say).await?;
         let mut images = Vec::new();
@@ -81,16 +81,24 @@ impl NixBuild<'_> {
         Ok(images)
     }
 
-    /// A folder without a `default.nix` is meant for its flake.
-    fn wanted(&self) -> Installable {
-        if let Installable::File { path, attribute: None } = self.wanted
-            && !self.project.has_file(&format!("{}/default.nix", path.as_str()))
-            && self.project.has_file(&format!("{}/flake.nix", path.as_str()))
-            && let Ok(output) = "default".parse::<AttrPath>()
-        {
-            return Installable::FlakeOutput { flake: Flake::Folder(path.clone()), output };
+    /// What is wanted, if the project has it. A folder without a `default.nix` is meant for its flake.
+    fn wanted(&self) -> Result<Installable, BuildError> {
+        let has =
+            |folder: &ProjectPath, file: &str| self.project.has_file(&format!("{}/{file}", folder.as_str()));
+        match self.wanted {
+            Installable::File { path, .. }
+                if self.project.has_file(path.as_str()) || has(path, "default.nix") => {}
+            Installable::File { path, attribute: None } if has(path, "flake.nix") => {
+                let (flake, output) = (Flake::Folder(path.clone()), AttrPath::of("default"));
+                return Ok(Installable::FlakeOutput { flake, output });
+            }
+            Installable::File { path, .. } => return Err(BuildError::NoExpression { path: path.clone() }),
+            Installable::FlakeOutput { flake: Flake::Folder(path), .. } if !has(path, "flake.nix") => {
+                return Err(BuildError::NoFlake { path: path.clone() });
+            }
+            Installable::FlakeOutput { .. } => {}
         }
-        self.wanted.clone()
+        Ok(self.wanted.clone())
     }
 
     async fn image(

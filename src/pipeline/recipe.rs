@@ -13,6 +13,7 @@ use super::{Build, BuildError, history};
 use crate::layer::{LayerDigests, LayerPlan, RootTree, StoreMetadata};
 use crate::nix::{Closure, StorePath};
 use crate::oci::DiffId;
+use crate::source::archive::{ArchiveSource, ArchivedLayer};
 
 /// Who says what is in the layers of an image.
 pub(super) enum Recipe<'a> {
@@ -45,7 +46,7 @@ pub(super) struct PlannedRecipe {
 }
 
 /// What a layer is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Material {
     /// Store paths, in the order of the tar.
     Paths(Vec<StorePath>),
@@ -56,7 +57,6 @@ pub(super) enum Material {
 }
 
 /// A layer whose tar is there already.
-#[derive(Debug)]
 pub(super) struct TarLayer {
     /// What it must be.
     pub(super) diff_id: DiffId,
@@ -71,10 +71,11 @@ pub(super) struct TarLayer {
 }
 
 /// Where the tar of a layer is.
-#[derive(Debug)]
 pub(super) enum TarPlace {
     /// In a file of its own.
     File(PathBuf),
+    /// In the archive of another image.
+    Archive(Arc<ArchiveSource>, ArchivedLayer),
 }
 
 impl TarLayer {
@@ -82,6 +83,10 @@ impl TarLayer {
     pub(super) fn write<W: Write>(&self, mut sink: W) -> Result<W, BuildError> {
         let written = match &self.place {
             TarPlace::File(path) => File::open(path).and_then(|mut file| io::copy(&mut file, &mut sink)),
+            TarPlace::Archive(archive, layer) => {
+                archive.copy_layer(layer, &mut sink)?;
+                return Ok(sink);
+            }
         };
         written.map_err(|source| BuildError::Tar { layer: self.summary.clone(), source })?;
         Ok(sink)

@@ -20,6 +20,11 @@ pub struct AttrPathError {
 }
 
 impl AttrPath {
+    /// One attribute.
+    pub fn of(name: &str) -> Self {
+        Self(vec![name.to_owned()])
+    }
+
     /// The attributes from the outermost set inwards; at least one.
     pub fn components(&self) -> &[String] {
         &self.0
