@@ -13,7 +13,11 @@ mod compression;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod docker_tools;
+#[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod expressions;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
@@ -28,6 +32,8 @@ mod jobs;
 mod locks;
 #[cfg(test)]
 mod mistakes;
+#[cfg(test)]
+mod nix2container;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]

@@ -160,3 +160,53 @@ fn spec_that_cannot_be_used_is_named() {
     symlink("/etc/passwd", job.place("project/secret.yaml")).unwrap();
     insta::assert_snapshot!("spec_outside_of_the_project", mistake(&job));
 }
+
+/// An image expression around `contents`.
+fn layered(contents: &str) -> String {
+    format!(
+        "with import <nixpkgs> {{ }};\ndockerTools.buildLayeredImage {{\n  name = \"app\";\n  tag = \"1\";\n  \
+         contents = [\n    {contents}\n  ];\n}}\n"
+    )
+}
+
+#[test]
+fn every_mistake_in_an_expression_says_where_it_is() {
+    let images = format!("{{ web = {}; worker = import ./worker.nix; }}", layered("hello"));
+    let mut all = String::new();
+    for (name, spec, expression) in [
+        ("misspelt package", "default.nix", layered("helo")),
+        ("misspelt package in another file", "default.nix#worker", images.clone()),
+        ("package of a set that is not there", "default.nix", layered("pkgs.nodePackages.yarn")),
+        ("misspelt argument", "default.nix", layered("hello").replace("contents", "content")),
+        ("no Nix at all", "default.nix", layered("hello").replace("};", "}")),
+        ("misspelt attribute", "default.nix#wbe", images.clone()),
+        ("attribute of an image", "default.nix#web.latest", images),
+        ("number", "default.nix", "42\n".to_owned()),
+        ("set of nothing", "default.nix", "{ a = 1; }\n".to_owned()),
+        ("package", "default.nix", "(import <nixpkgs> { }).hello\n".to_owned()),
+        ("function of something", "default.nix", "{ pkgs, version }: pkgs.hello\n".to_owned()),
+        ("file that is not there", "images.nix", String::new()),
+        ("folder without an expression", "nothing", String::new()),
+        ("flake that is not there", ".#image", String::new()),
+        ("file of the host", "/etc/nixos", String::new()),
+    ] {
+        let job = TestJob::image_of_expression(&expression)
+            .file("worker.nix", &layered("\n    hello\n    helo"))
+            .file("nothing/README.md", "")
+            .variable("NIXLAYER_SPEC", spec);
+
+        let said = mistake(&job);
+
+        assert!(said.contains("error: ") && said.contains("\n  fix:   "), "{name}: {said}");
+        all.push_str(&format!("# {name}\n{said}\n"));
+    }
+    insta::assert_snapshot!("expressions", all);
+}
+
+#[test]
+fn failed_command_of_an_expression_shows_what_it_said() {
+    let commands = "extraCommands = \"echo preparing; cp /nowhere/file .\";\n  contents";
+    let job = TestJob::image_of_expression(&layered("hello").replace("contents", commands));
+
+    insta::assert_snapshot!("failed_command_of_an_expression", mistake(&job));
+}

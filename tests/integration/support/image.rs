@@ -35,15 +35,24 @@ pub(crate) enum Kind {
 impl Image {
     /// The image `tag` of the OCI layout in `layout`.
     pub(crate) fn from_layout(layout: &Path, tag: &str) -> Self {
-        let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
-        let tagged = index["manifests"]
-            .as_array()
-            .unwrap()
+        let entries = entries(layout);
+        let tagged = entries
             .iter()
-            .find(|manifest| manifest["annotations"]["org.opencontainers.image.ref.name"] == tag);
+            .find(|manifest| manifest["annotations"]["org.opencontainers.image.ref.name"] == tag)
+            .unwrap_or_else(|| panic!("there is no `{tag}` in {entries:?}"));
+        Self::of_entry(layout, tagged)
+    }
+
+    /// The image of the OCI layout in `layout`, which has no other.
+    pub(crate) fn only_one(layout: &Path) -> Self {
+        let entries = entries(layout);
+        let [entry] = entries.as_slice() else { panic!("there is not one image: {entries:?}") };
+        Self::of_entry(layout, entry)
+    }
+
+    fn of_entry(layout: &Path, entry: &Value) -> Self {
         let blob = |digest: &str| fs::read(layout.join("blobs").join(digest.replace(':', "/"))).unwrap();
-        let digest = tagged.unwrap_or_else(|| panic!("there is no `{tag}` in {index}"))["digest"].as_str();
-        Self::read(&blob(digest.unwrap()), blob)
+        Self::read(&blob(entry["digest"].as_str().unwrap()), blob)
     }
 
     /// The image of `manifest`, whose blobs `blob` gives.
@@ -64,6 +73,11 @@ impl Image {
     /// The `config` of the image configuration.
     pub(crate) fn config(&self) -> &Value {
         &self.configuration["config"]
+    }
+
+    /// The digests of the layers before compression, as the configuration says them.
+    pub(crate) fn diff_ids(&self) -> &Value {
+        &self.configuration["rootfs"]["diff_ids"]
     }
 
     /// The digests of the layers.
@@ -88,6 +102,12 @@ impl Image {
         paths.sort_unstable();
         paths
     }
+}
+
+/// What the index of a layout lists.
+fn entries(layout: &Path) -> Vec<Value> {
+    let mut index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    serde_json::from_value(index["manifests"].take()).unwrap()
 }
 
 /// The tar in `blob`, which is compressed as the media type of `layer` says.

@@ -128,10 +128,15 @@ impl TestJob {
 
     /// The project's image `tag`.
     pub(crate) fn pushed(&self, tag: &str) -> Image {
-        let manifest = self.registry.manifest(&self.project, tag);
-        let manifest = manifest.unwrap_or_else(|| panic!("there is no tag `{tag}`"));
+        self.pushed_to(&self.project, tag)
+    }
+
+    /// The image `tag` of a repository.
+    pub(crate) fn pushed_to(&self, repository: &str, tag: &str) -> Image {
+        let manifest = self.registry.manifest(repository, tag);
+        let manifest = manifest.unwrap_or_else(|| panic!("there is no tag `{tag}` in `{repository}`"));
         Image::read(&manifest, |digest| {
-            self.registry.blob(&self.project, &digest.parse().unwrap()).unwrap().to_vec()
+            self.registry.blob(repository, &digest.parse().unwrap()).unwrap().to_vec()
         })
     }
 }

@@ -15,6 +15,7 @@ mod test_job;
 mod token_issuer;
 mod traces;
 mod unpacked_image;
+mod upstream;
 
 pub(crate) use binary_cache::BinaryCache;
 pub(crate) use cache_server::{CacheServer, Fault, Recorded};
@@ -30,3 +31,4 @@ pub(crate) use test_job::{TOKEN, TestJob, exit_code, stages};
 pub(crate) use token_issuer::{Account, TokenIssuer};
 pub(crate) use traces::{eventually, indirect_roots, processes, processes_naming};
 pub(crate) use unpacked_image::UnpackedImage;
+pub(crate) use upstream::timeless;

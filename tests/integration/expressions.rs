@@ -1,0 +1,192 @@
+//! How a job names an expression, what it gives its images, and what they cost the second time.
+
+use std::fs;
+use std::process::Command;
+
+use nixlayer::simulate::{Outcome, Status};
+use serde_json::{Value, json};
+
+use crate::support::{TestJob, environment, succeed};
+
+/// An image of a small package; `NAME` and `TAG` are a test's to fill in.
+const IMAGE: &str = r#"dockerTools.buildLayeredImage {
+  name = "NAME"; tag = "TAG"; contents = [ hello ]; config.Cmd = [ "hello" ];
+}"#;
+
+fn image(name: &str, tag: &str) -> String {
+    IMAGE.replace("NAME", name).replace("TAG", tag)
+}
+
+fn with_packages(expression: &str) -> String {
+    format!("with import <nixpkgs> {{ }};\n{expression}\n")
+}
+
+fn pushed(job: &TestJob) -> Outcome {
+    let outcome = job.run_cleanly();
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    outcome
+}
+
+/// The title that an image has in the registry.
+fn title(job: &TestJob, repository: &str, tag: &str) -> Value {
+    job.pushed_to(repository, tag).manifest["annotations"]["org.opencontainers.image.title"].clone()
+}
+
+#[test]
+fn an_expression_is_found_wherever_it_stands() {
+    let all = with_packages(&format!("{{ images.web = {}; }}", image("web-MARK", "1")));
+    let function = format!(
+        "{{ pkgs ? import <nixpkgs> {{ }}, greeting ? \"hello\" }}:\nwith pkgs; {}\n",
+        image("web-MARK", "1")
+    );
+    for (spec, file, text) in [
+        ("image.nix", "image.nix", with_packages(&image("web-MARK", "1"))),
+        ("images.nix#images.web", "images.nix", all),
+        ("function.nix", "function.nix", function.clone()),
+        ("images", "images/default.nix", function.clone()),
+        (".", "default.nix", function),
+    ] {
+        let job = TestJob::image_of_expression("").variable("NIXLAYER_SPEC", spec);
+        let text = text.replace("MARK", &job.mark());
+        let job = job.file(file, &text);
+
+        pushed(&job);
+
+        assert_eq!(job.tags(), ["team/app:1"], "{spec}");
+        assert_eq!(title(&job, "team/app", "1"), format!("web-{}", job.mark()), "{spec}");
+    }
+}
+
+#[test]
+fn an_output_of_a_flake_is_an_image() {
+    let image = image("flake-MARK", "1");
+    // `<nixpkgs>` means nothing to a flake: this one has its packages with it.
+    let flake = format!(
+        "{{ outputs = {{ self }}: let pkgs = import ./nixpkgs {{ }}; in {{\n\
+         packages.x86_64-linux.image = with pkgs; {image};\n}}; }}\n"
+    );
+    let job = TestJob::image_of_expression("").variable("NIXLAYER_SPEC", ".#image");
+    let flake = flake.replace("MARK", &job.mark());
+    let job = job.file("flake.nix", &flake);
+    let copy =
+        Command::new("cp").arg("-R").arg(environment().nixpkgs).arg(job.place("project/nixpkgs")).output();
+    succeed(copy.unwrap());
+    succeed(Command::new("chmod").args(["-R", "u+w"]).arg(job.place("project/nixpkgs")).output().unwrap());
+
+    pushed(&job);
+
+    assert_eq!(job.tags(), ["team/app:1"]);
+    assert_eq!(job.pushed("1").config(), &json!({ "Cmd": ["hello"] }));
+}
+
+#[test]
+fn a_list_and_a_set_are_pushed_below_the_project_by_the_names_of_their_images() {
+    let (web, worker) = (image("registry.example/Web-MARK", "1"), image("worker-MARK", "2"));
+    for images in [format!("[ ({web}) ({worker}) ]"), format!("{{ a = {web}; b = {worker}; tools = 7; }}")] {
+        let job = TestJob::image_of_expression(&with_packages(&images));
+
+        let outcome = pushed(&job);
+
+        let (web, worker) = (format!("web-{}", job.mark()), format!("worker-{}", job.mark()));
+        let expected = [format!("team/app/{web}:1"), format!("team/app/{worker}:2")];
+        assert_eq!(job.tags(), expected, "{}", outcome.trace);
+        assert_eq!(title(&job, &format!("team/app/{web}"), "1"), web);
+        assert_eq!(title(&job, &format!("team/app/{worker}"), "2"), worker);
+    }
+}
+
+#[test]
+fn the_jobs_tags_and_repository_come_before_the_images_own() {
+    let job = TestJob::image_of_expression(&with_packages(&image("named-MARK", "own")))
+        .variable("NIXLAYER_TAGS", "latest $CI_COMMIT_REF_SLUG")
+        .variable("NIXLAYER_REPOSITORY", "$CI_REGISTRY_IMAGE/web");
+
+    pushed(&job);
+
+    assert_eq!(job.tags(), ["team/app/web:latest", "team/app/web:main"]);
+    assert_eq!(title(&job, "team/app/web", "main"), format!("named-{}", job.mark()));
+}
+
+/// As long as the image says when it was made, and not when it was built.
+#[test]
+fn an_unchanged_image_costs_a_look_at_its_tag() {
+    let job = TestJob::image_of_expression(&with_packages(&image("same-MARK", "latest")));
+    pushed(&job);
+    let (digest, before) = (job.tag("latest"), job.registry.log().len());
+    let job = job.file("README.md", "a new commit\n");
+
+    let outcome = pushed(&job);
+
+    let asked: Vec<_> = job.registry.log()[before..]
+        .iter()
+        .map(|request| format!("{} {}", request.method, request.path))
+        .collect();
+    let look = ["GET /v2/", "GET /jwt/auth"];
+    // `prepare` is a process of its own, and has asked for a token, too.
+    assert_eq!(
+        asked,
+        [&look[..], &look, &["GET /v2/team/app/manifests/latest"]].concat(),
+        "{}",
+        outcome.trace
+    );
+    assert_eq!(job.tag("latest"), digest);
+    assert!(outcome.trace.contains("layers: 0 (0 B) built, "), "{}", outcome.trace);
+}
+
+#[test]
+fn an_image_made_now_is_new_and_its_layers_are_not() {
+    let expression = image("now-MARK", "latest").replace("config.Cmd", "created = \"now\"; config.Cmd");
+    let job = TestJob::image_of_expression(&with_packages(&expression));
+    pushed(&job);
+    let (digest, layers) = (job.tag("latest"), job.pushed("latest").diff_ids().clone());
+
+    let outcome = pushed(&job);
+
+    assert_ne!(job.tag("latest"), digest);
+    assert_eq!(*job.pushed("latest").diff_ids(), layers);
+    assert!(outcome.trace.contains("layers: 0 (0 B) built, "), "{}", outcome.trace);
+}
+
+/// Who moves from one to the other, in either direction, sends the last layer alone.
+#[test]
+fn a_spec_and_an_expression_share_the_layers_of_their_store_paths() {
+    let expression = with_packages(&image("shared-MARK", "latest"));
+    let spec = "name: shared\ncontents: [hello]\nconfig: { Cmd: [hello] }\ntags: [latest]\n";
+    for (first, second) in [("default.nix", "image.yaml"), ("image.yaml", "default.nix")] {
+        let mut job = TestJob::image_of_expression(&expression).file("image.yaml", spec);
+        job = job.variable("NIXLAYER_SPEC", first);
+        pushed(&job);
+        let layers = job.pushed("latest").diff_ids().clone();
+        job = job.variable("NIXLAYER_SPEC", second);
+
+        let outcome = pushed(&job);
+
+        let now = job.pushed("latest").diff_ids().clone();
+        let (before, now) = (layers.as_array().unwrap(), now.as_array().unwrap());
+        let (_, paths) = now.split_last().unwrap();
+        assert!(!paths.is_empty() && paths.iter().all(|layer| before.contains(layer)), "{before:?} {now:?}");
+        assert!(outcome.trace.contains("layers: 1 ("), "{second}: {}", outcome.trace);
+    }
+}
+
+#[test]
+fn a_changed_package_is_all_that_is_sent() {
+    let text = |text: &str| {
+        with_packages(&format!(
+            "dockerTools.buildLayeredImage {{ name = \"changing-MARK\"; tag = \"latest\"; created = \"now\";\n\
+             contents = [ jq (writeTextDir \"share/text\" \"{text}\") ]; }}"
+        ))
+    };
+    let job = TestJob::image_of_expression(&text("one"));
+    pushed(&job);
+    let before = job.registry.log().len();
+    let changed = text("two").replace("MARK", &job.mark());
+    fs::write(job.place("project/default.nix"), changed).unwrap();
+
+    let outcome = pushed(&job);
+
+    let sent: usize = job.registry.log()[before..].iter().map(|request| request.body).sum();
+    assert!(sent < 64 * 1024, "{sent} bytes: {}", outcome.trace);
+    // The package's own layer, and the last one with the links into it.
+    assert!(outcome.trace.contains("layers: 2 ("), "{}", outcome.trace);
+}
