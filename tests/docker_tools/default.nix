@@ -37,7 +37,7 @@ let
   # What is merged into `/`, and what the commands make of it, as one tar.
   customisationLayer = { base, contents, extraCommands, fakeRootCommands }:
     run "${base}-customisation-layer" {
-      tree = pkgs.symlinkJoin { name = "bulk-layers"; paths = asList contents; };
+      tree = run "bulk-layers" { paths = asList contents; } "/usr/bin/python3 ${./join.py} $out $paths";
       inherit extraCommands fakeRootCommands;
       passAsFile = [ "extraCommands" "fakeRootCommands" ];
     } ''
