@@ -25,7 +25,8 @@ def svg(sets):
             longest = max(walls.values())
             for way, wall in walls.items():
                 width = (WIDTH - LABEL - ROOM) * wall / longest
-                kind = "floor" if way.startswith("floor") else "peer" if way in ("seed", "two-pass", "layout") else "ours"
+                peer = way in ("seed", "two-pass", "layout", "article")
+                kind = "floor" if way.startswith("floor") else "peer" if peer else "ours"
                 shapes.append(f'<text x="{LABEL - 8}" y="{y + 13}" text-anchor="end">{way}</text>')
                 shapes.append(f'<rect class="{kind}" x="{LABEL}" y="{y + 2}" width="{width:.1f}" height="{ROW - 4}"/>')
                 shapes.append(f'<text class="value" x="{LABEL + width + 6:.1f}" y="{y + 13}">{wall:.2f}</text>')
