@@ -46,7 +46,8 @@ let
       mkdir $out
       cd root
       (source $extraCommandsPath)
-      fakeroot bash -e -c '
+      # As in nixpkgs, it does not mind where nobody may own a file but one.
+      FAKEROOTDONTTRYCHOWN=1 fakeroot bash -e -c '
         source $fakeRootCommandsPath
         tar --create --file $out/layer.tar --format gnu --sort name --numeric-owner \
           --mtime @$SOURCE_DATE_EPOCH --hard-dereference .

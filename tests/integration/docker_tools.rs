@@ -69,8 +69,7 @@ fn the_example_becomes_the_image_that_upstream_makes_without_its_archive() {
     assert!(!job.nix_output(&[]).exists(), "the archive was built");
     let image = job.pushed("latest");
     assert_eq!(timeless(&image.configuration), job.configuration_by_rules(&name, &[], &[]));
-    let created: jiff::Timestamp = image.configuration["created"].as_str().unwrap().parse().unwrap();
-    assert!(created.as_second() > 1_700_000_000, "it is when the image was made");
+    assert!(created(&image).as_second() > 1_700_000_000, "it is when the image was made");
     assert_eq!(image.manifest["annotations"]["org.opencontainers.image.title"], name);
 
     let there = format!("docker://{}/team/app:latest", job.registry_host);
@@ -101,8 +100,10 @@ fn every_image_is_the_one_that_skopeo_reads_in_its_archive() {
         let ours = build(&job, attribute);
 
         let theirs = job.image_by_skopeo(&["--attr", attribute]);
-        assert_eq!(ours.configuration, theirs.configuration, "{attribute}");
-        assert_eq!(ours.layers, theirs.layers, "{attribute}");
+        assert_eq!(timeless(&ours.configuration), timeless(&theirs.configuration), "{attribute}");
+        // skopeo writes times in another way.
+        assert_eq!(created(&ours), created(&theirs), "{attribute}");
+        assert!(ours.layers == theirs.layers, "{attribute}: other members");
     }
 }
 
@@ -114,13 +115,17 @@ fn build(job: &TestJob, attribute: &str) -> Image {
     Image::only_one(&layout)
 }
 
+fn created(image: &Image) -> jiff::Timestamp {
+    image.configuration["created"].as_str().unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_base_image_gives_its_layers_and_its_environment_and_nothing_else() {
     let job = TestJob::image_of_expression(IMAGES);
 
     let (base, child) = (build(&job, "layered"), build(&job, "child"));
 
-    assert_eq!(child.layers[..base.layers.len()], base.layers);
+    assert!(child.layers.starts_with(&base.layers), "other layers come first");
     let expected = serde_json::json!({ "Env": ["A=1", "B=3", "C=4"], "WorkingDir": "/srv" });
     assert_eq!(*child.config(), expected);
     assert_eq!(child.diff_ids().as_array().unwrap().len(), child.layers.len());
@@ -150,7 +155,9 @@ fn every_age_of_nixpkgs_gives_the_layers_that_it_gave_then() {
             let image = job.pushed("1");
             let expected = job.configuration_by_rules(&name, &[], &options);
             assert_eq!(timeless(&image.configuration), expected, "{generation}, {created}");
-            let warns = outcome.trace.contains("files in the layers have the time 1");
+            let warns = outcome
+                .trace
+                .contains("files of the layers get a constant time instead of the time of this build");
             assert_eq!(warns, time_of_files, "{generation}, {created}: {}", outcome.trace);
         }
     }

@@ -179,7 +179,7 @@ fn every_mistake_in_an_expression_says_where_it_is() {
         ("package of a set that is not there", "default.nix", layered("pkgs.nodePackages.yarn")),
         ("misspelt argument", "default.nix", layered("hello").replace("contents", "content")),
         ("no Nix at all", "default.nix", layered("hello").replace("};", "}")),
-        ("misspelt attribute", "default.nix#wbe", images.clone()),
+        ("misspelt attribute", "default.nix#wroker", images.clone()),
         ("attribute of an image", "default.nix#web.latest", images),
         ("number", "default.nix", "42\n".to_owned()),
         ("set of nothing", "default.nix", "{ a = 1; }\n".to_owned()),
@@ -205,7 +205,7 @@ fn every_mistake_in_an_expression_says_where_it_is() {
 
 #[test]
 fn failed_command_of_an_expression_shows_what_it_said() {
-    let commands = "extraCommands = \"echo preparing; cp /nowhere/file .\";\n  contents";
+    let commands = "extraCommands = \"seq 12; cp /nowhere/file .\";\n  contents";
     let job = TestJob::image_of_expression(&layered("hello").replace("contents", commands));
 
     insta::assert_snapshot!("failed_command_of_an_expression", mistake(&job));

@@ -93,10 +93,8 @@ fn push_with(job: &TestJob, to: &str, arguments: &[&str], variables: &[(&str, &s
 }
 
 fn try_push(job: &TestJob, to: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let login = json!({ "username": "gitlab-ci-token", "password": TOKEN });
-    let file = job.place("auth.json");
-    fs::write(&file, json!({ "auths": { &job.registry_host: login } }).to_string()).unwrap();
-    let variables = [variables, &[("REGISTRY_AUTH_FILE", file.to_str().unwrap())]].concat();
+    let login = job.login_file();
+    let variables = [variables, &[("REGISTRY_AUTH_FILE", login.as_str())]].concat();
     job.build(&[&["image.yaml", "--to", to], arguments].concat(), &variables)
 }
 

@@ -63,6 +63,14 @@ impl TestJob {
         )
     }
 
+    /// A file of credentials for the job's registry, as `REGISTRY_AUTH_FILE` names it.
+    pub(crate) fn login_file(&self) -> String {
+        let login = json!({ "username": "gitlab-ci-token", "password": TOKEN });
+        let file = self.place("auth.json");
+        fs::write(&file, json!({ "auths": { &self.registry_host: login } }).to_string()).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
     /// `nixlayer ARGUMENTS` in the project's folder.
     pub(crate) fn nixlayer(&self, arguments: &[&str]) -> Output {
         self.nixlayer_in(Command::new(env!("CARGO_BIN_EXE_nixlayer")), arguments, &[])
