@@ -56,9 +56,10 @@ impl LayerSet {
         &self.materials[number - 1]
     }
 
-    /// Whether layer `number` is what its key says, so that a record of it may be kept.
+    /// Whether layer `number` is what its key says, so that a record of it may be kept. Of equal layers, one has it.
     pub(super) fn is_recorded(&self, number: usize) -> bool {
-        self.root_is_recorded || number < self.len()
+        let is_known = self.root_is_recorded || number < self.len();
+        is_known && !self.keys[..number - 1].contains(&self.key(number))
     }
 
     /// What is known of the layers that somebody made before.

@@ -115,7 +115,7 @@ impl NixBuild<'_> {
             let mode = script.map(|script| store_mode(&String::from_utf8_lossy(&script)));
             return self.layered(&path, mode, on_event).await;
         }
-        Err(BuildError::NoImage { name: value.derivation.drv.name().to_owned() })
+        Err(BuildError::NoImage { name: value.derivation.name().to_owned() })
     }
 
     async fn layered(

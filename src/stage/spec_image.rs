@@ -87,7 +87,7 @@ impl ImageJob<'_> {
             build.prepare(&watch).await
         };
         let prepared = prepared.inspect_err(|error| {
-            if matches!(error, BuildError::Nix(_)) {
+            if matches!(error, BuildError::Nix(error) if error.has_log()) {
                 self.keep_nix_log(project, log);
             }
         })?;

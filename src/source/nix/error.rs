@@ -53,12 +53,12 @@ pub enum NixError {
         needs: Vec<String>,
     },
     /// There is something that is no image.
-    #[error("`{name}` is a {kind}, not an image")]
+    #[error("`{name}` is no image: {reason}")]
     NoImage {
         /// What was wanted.
         name: String,
         /// What it is instead.
-        kind: String,
+        reason: String,
     },
     /// An expression of the project is wrong.
     #[error("{place}: {}", .said.error)]
@@ -128,6 +128,11 @@ pub struct Said {
 }
 
 impl NixError {
+    /// Whether the log of Nix says more.
+    pub fn has_log(&self) -> bool {
+        matches!(self, Self::Expression { .. } | Self::Refused { .. } | Self::Host { .. })
+    }
+
     /// The same, with the place in a file of the project that led to it, if Nix names one.
     pub(super) fn in_project(self, project: &Path) -> Self {
         let Self::Refused { said } = self else { return self };

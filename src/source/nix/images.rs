@@ -38,6 +38,13 @@ pub struct ImageDerivation {
     installable: String,
 }
 
+impl ImageDerivation {
+    /// Its name, which that of its output begins with.
+    pub fn name(&self) -> &str {
+        self.drv.name().trim_end_matches(".drv")
+    }
+}
+
 /// What the derivations say from which a layered image is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
@@ -95,21 +102,20 @@ impl Nix {
         let answer = self.binding(&root, "images", roots, progress).await?;
         let answer =
             serde_json::from_str(&answer).map_err(|source| NixError::Answer { source: Box::new(source) })?;
-        let no_image = |kind: String| NixError::NoImage { name: wanted.to_string(), kind };
+        let no_image = |reason: String| NixError::NoImage { name: wanted.to_string(), reason };
         match answer {
             Answer::Images { images } if images.is_empty() => {
-                Err(no_image("a set or list without a derivation".to_owned()))
+                Err(no_image("it is a set or list without a derivation".to_owned()))
             }
-            Answer::Images { images } => images
-                .into_iter()
-                .map(|image| image.checked().ok_or_else(|| no_image(FORGED.to_owned())))
-                .collect(),
+            Answer::Images { images } => {
+                images.into_iter().map(|image| image.checked().ok_or_else(|| no_image(forged()))).collect()
+            }
             Answer::Missing { missing, near: names } => {
                 Err(NixError::NoAttribute { name: wanted.to_string(), near: near(&missing, &names), missing })
             }
             Answer::Needs { needs } => Err(NixError::Arguments { name: wanted.to_string(), needs }),
-            Answer::Many { many } => Err(no_image(format!("set of {many} values"))),
-            Answer::Other { other } => Err(no_image(other)),
+            Answer::Many { many } => Err(no_image(format!("it is a set of {many} values"))),
+            Answer::Other { other } => Err(no_image(format!("it is of the type `{other}`"))),
         }
     }
 
@@ -149,10 +155,10 @@ impl Nix {
         let root = format!("image-{}", derivation.drv.hash_part());
         let realised =
             self.realise_installables(&[derivation.installable.clone()], roots, &root, progress).await?;
-        realised.into_iter().next().ok_or_else(|| NixError::NoImage {
-            name: derivation.drv.name().to_owned(),
-            kind: FORGED.to_owned(),
-        })
+        realised
+            .into_iter()
+            .next()
+            .ok_or_else(|| NixError::NoImage { name: derivation.name().to_owned(), reason: forged() })
     }
 
     async fn references(&self, path: &StorePath) -> Result<Vec<StorePath>, NixError> {
@@ -161,6 +167,10 @@ impl Nix {
             self.run("nix-store", &["--query", "--references", &path.to_string()], &view, SILENT).await?;
         Ok(said.lines().filter_map(|line| line.parse().ok()).collect())
     }
+}
+
+fn forged() -> String {
+    format!("it has a {FORGED}")
 }
 
 impl Described {
