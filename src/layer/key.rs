@@ -44,7 +44,7 @@ impl LayerKey {
         key.finish()
     }
 
-    /// The key of a layer whose tar is there already.
+    /// The key of a layer that was a tar before, made by whomever.
     pub fn of_tar(compression: &str, diff_id: &DiffId) -> Self {
         let mut key = Fields::new(compression, "tar");
         key.add(diff_id.to_string().as_bytes());
@@ -105,6 +105,10 @@ mod tests {
         StorePath::from_base_name(&format!("{}-{name}", "0".repeat(32))).unwrap()
     }
 
+    fn diff_id(text: &str) -> DiffId {
+        Digest::of(text.as_bytes()).to_string().parse().unwrap()
+    }
+
     #[test]
     fn whatever_changes_a_layer_changes_its_key() {
         let (a, b) = (path("a"), path("b"));
@@ -118,7 +122,6 @@ mod tests {
             StoreMetadata { uname: "a".to_owned(), ..usual.clone() },
             StoreMetadata { gname: "a".to_owned(), ..usual.clone() },
         ];
-        let diff_id = Digest::of(b"").to_string().parse().unwrap();
         let keys = [
             LayerKey::of_store_paths("gzip", &usual, []),
             LayerKey::of_store_paths("gzip", &usual, [(&a, one)]),
@@ -127,10 +130,11 @@ mod tests {
             LayerKey::of_store_paths("gzip", &usual, [(&b, one)]),
             LayerKey::of_store_paths("gzip", &usual, [(&a, one), (&b, one)]),
             LayerKey::of_store_paths("gzip", &usual, [(&b, one), (&a, one)]),
-            LayerKey::of_tar("gzip", &diff_id),
-            LayerKey::of_tar("zstd", &diff_id),
             LayerKey::of_root("gzip", b""),
             LayerKey::of_root("gzip", b"1:a"),
+            LayerKey::of_tar("gzip", &diff_id("a")),
+            LayerKey::of_tar("zstd", &diff_id("a")),
+            LayerKey::of_tar("gzip", &diff_id("b")),
         ];
         let marked = metadata.iter().map(|metadata| LayerKey::of_store_paths("gzip", metadata, []));
         let keys: Vec<LayerKey> = keys.into_iter().chain(marked).collect();

@@ -71,10 +71,25 @@ pub struct Image {
 impl Image {
     /// Writes configuration and manifest. Nothing can go wrong here: what could, did in the types.
     pub fn assemble(source: ImageSource) -> Self {
-        let config_bytes = canonical_json(&configuration(&source));
-        let config = Descriptor::of(media_type::CONFIG, &config_bytes);
+        let config = canonical_json(&configuration(&source));
         let layers: Vec<_> = source.layers.into_iter().map(|layer| layer.descriptor).collect();
-        let manifest_bytes = canonical_json(&manifest(&config, &layers, &source.annotations));
+        Self::with_config(config, &layers, &source.annotations)
+    }
+
+    /// The image of a configuration that somebody else wrote, whose layers are `layers`.
+    pub fn with_config(
+        config: Vec<u8>,
+        layers: &[Descriptor],
+        annotations: &BTreeMap<String, String>,
+    ) -> Self {
+        let descriptor = Descriptor::of(media_type::CONFIG, &config);
+        let manifest = canonical_json(&manifest(&descriptor, layers, annotations));
+        Self::of(config, manifest)
+    }
+
+    /// The image of a configuration and a manifest that somebody else wrote.
+    pub fn of(config_bytes: Vec<u8>, manifest_bytes: Vec<u8>) -> Self {
+        let config = Descriptor::of(media_type::CONFIG, &config_bytes);
         Self { config, config_bytes, digest: Digest::of(&manifest_bytes), manifest_bytes }
     }
 
