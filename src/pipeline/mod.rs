@@ -5,6 +5,7 @@
 //! others while it sends them, then the configuration, the manifest and the tags. Both tell what happens
 //! through [`Event`]s; nothing here prints.
 
+mod archive;
 mod commands;
 mod copies;
 mod description;
@@ -42,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+pub use self::archive::ArchivePush;
 pub use self::commands::CommandsFailed;
 use self::copies::Copies;
 pub use self::copies::is_changed_file;

@@ -1,0 +1,269 @@
+//! The thread that goes through an archive.
+//!
+//! It comes to the layers in the archive's order, asks what to do with each, and writes those that are to be sent into
+//! a [`BlobWriter`]. Every byte is hashed, whether it is sent or not. When a registry gives an upload up, the thread
+//! goes on without it: whoever sends it again reads the layer again, on another thread.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::layer::{Compression, LayerDigests, LayerWriter, Workers};
+use crate::nix;
+use crate::oci::{DiffId, Digest};
+use crate::publish::{Blob, BlobWriter};
+use crate::source::archive::{
+    ArchiveContents, ArchiveError, ArchiveFault, ArchiveSource, ArchivedImage, Form, Layer, MemberName,
+    PassedLayer,
+};
+
+/// An archive that is to be read, and how.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub(super) source: Arc<ArchiveSource>,
+    /// The image that is wanted, if it is known before the pass.
+    pub(super) image: Option<Arc<ArchivedImage>>,
+    pub(super) compression: Compression,
+    pub(super) workers: Workers,
+}
+
+/// How a layer travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Travel {
+    /// Compressed on the way.
+    Compressed {
+        /// What its tar should be, if something says so.
+        diff_id: Option<DiffId>,
+    },
+    /// As it is in the archive.
+    AsItIs {
+        /// What it should be, if something says so.
+        digest: Option<Digest>,
+        compression: nix::Compression,
+    },
+}
+
+/// A layer that the thread has come to. It waits for the order.
+pub(super) struct Arrival {
+    pub(super) member: MemberName,
+    /// Its bytes in the archive.
+    pub(super) size: u64,
+    pub(super) travel: Travel,
+    pub(super) order: oneshot::Sender<Order>,
+    /// What the layer turned out to be.
+    pub(super) digests: oneshot::Receiver<LayerDigests>,
+}
+
+/// What the thread is to do with a layer.
+pub(super) enum Order {
+    /// Nobody wants it.
+    PassOver,
+    /// It is there already, and has to be what it is taken for.
+    Check,
+    Send(BlobWriter),
+}
+
+/// What has passed by.
+pub(super) struct Passed {
+    pub(super) contents: ArchiveContents,
+    pub(super) layers: BTreeMap<MemberName, PassedLayer>,
+}
+
+impl Reading {
+    /// Goes through the archive, on a thread that may block.
+    pub(super) fn run(&self, arrivals: &mpsc::Sender<Arrival>) -> Result<Passed, ArchiveError> {
+        let mut layers = BTreeMap::new();
+        let contents = self.source.pass(&mut |layer| {
+            let travel = self.travel(layer);
+            if layer.is_again() {
+                return self.compare(layer, travel, &layers, arrivals);
+            }
+            let (order, ordered) = oneshot::channel();
+            let (say, digests) = oneshot::channel();
+            let (member, size) = (layer.member().clone(), layer.size());
+            let arrival = Arrival { member: member.clone(), size, travel, order, digests };
+            arrivals.blocking_send(arrival).map_err(|_| gone())?;
+            let (passed, digests) = match ordered.blocking_recv().map_err(|_| gone())? {
+                Order::PassOver => return Ok(()),
+                Order::Check => {
+                    let (passed, digests) = self.read(layer, travel, None, arrivals)?;
+                    check(&member, travel, &digests)?;
+                    (passed, digests)
+                }
+                Order::Send(writer) => self.read(layer, travel, Some(writer), arrivals)?,
+            };
+            layers.insert(member, passed);
+            // Whoever does not wait for it needs it no more.
+            let _ = say.send(digests);
+            Ok(())
+        })?;
+        Ok(Passed { contents, layers })
+    }
+
+    /// Reads one layer again, and writes it into `writer`.
+    pub(super) fn again(
+        &self,
+        member: &MemberName,
+        travel: Travel,
+        arrivals: &mpsc::Sender<Arrival>,
+        writer: BlobWriter,
+    ) -> Result<(), ArchiveError> {
+        self.source.visit_layer(member, |layer| self.read(layer, travel, Some(writer), arrivals).map(drop))
+    }
+
+    /// A blob that comes from a thread of its own, which reads the layer once more. What it fails with is told to
+    /// `failed`.
+    pub(super) fn blob_again(
+        &self,
+        member: &MemberName,
+        travel: Travel,
+        arrivals: &mpsc::Sender<Arrival>,
+        chunk: usize,
+        failed: impl FnOnce(ArchiveError) + Send + 'static,
+    ) -> Blob {
+        let (writer, blob) = Blob::channel(chunk);
+        if !self.source.is_lasting() {
+            failed(self.source.error(ArchiveFault::Gone));
+            return blob;
+        }
+        let (reading, member, arrivals) = (self.clone(), member.clone(), arrivals.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = reading.again(&member, travel, &arrivals, writer) {
+                failed(error);
+            }
+        });
+        blob
+    }
+
+    fn travel(&self, layer: &Layer<'_>) -> Travel {
+        let named = |parse: fn(&str) -> Option<DiffId>| layer.member().hex().and_then(parse);
+        let said = self
+            .image
+            .as_ref()
+            .and_then(|image| image.layers.iter().find(|said| said.member == *layer.member()));
+        let in_layout = match &self.image {
+            Some(image) => image.manifest.is_some(),
+            None => self.source.form() == Form::Layout,
+        };
+        match layer.compression() {
+            nix::Compression::Gzip | nix::Compression::Zstd => {}
+            _ if in_layout => {}
+            _ => {
+                let diff_id = said.map(|said| said.diff_id);
+                return Travel::Compressed { diff_id: diff_id.or_else(|| named(diff_id_of)) };
+            }
+        }
+        let of_name = || {
+            let blob = layer.member().as_str().strip_prefix("blobs/sha256/")?;
+            format!("sha256:{blob}").parse().ok()
+        };
+        let said = said.and_then(|said| Some(said.blob.as_ref()?.digest));
+        Travel::AsItIs { digest: said.or_else(of_name), compression: layer.compression() }
+    }
+
+    /// Reads a layer, and writes it into `writer` as it travels.
+    fn read(
+        &self,
+        layer: &mut Layer<'_>,
+        travel: Travel,
+        writer: Option<BlobWriter>,
+        arrivals: &mpsc::Sender<Arrival>,
+    ) -> Result<(PassedLayer, LayerDigests), ArchiveFault> {
+        let sends = writer.is_some();
+        let mut leaving = Leaving { writer, arrivals };
+        match travel {
+            Travel::Compressed { .. } if sends => {
+                let mut writer = LayerWriter::new(leaving, self.compression, &self.workers);
+                layer.copy_tar(&mut writer)?;
+                let (leaving, digests) = writer.finish().map_err(ArchiveFault::Sink)?;
+                leaving.finish(digests.digest);
+                let LayerDigests { diff_id, uncompressed_size: tar_size, .. } = digests;
+                Ok((PassedLayer { diff_id, tar_size, blob: None }, digests))
+            }
+            Travel::Compressed { .. } | Travel::AsItIs { .. } => {
+                let passed = layer.copy_blob(&mut leaving)?;
+                let PassedLayer { diff_id, tar_size, blob } = passed;
+                let (digest, size) = blob.ok_or_else(gone)?;
+                leaving.finish(digest);
+                let digests = LayerDigests { diff_id, digest, size, uncompressed_size: tar_size };
+                let as_it_is = matches!(travel, Travel::AsItIs { .. });
+                Ok((PassedLayer { blob: blob.filter(|_| as_it_is), ..passed }, digests))
+            }
+        }
+    }
+
+    /// Reads a second layer of one name, which has to be the first.
+    fn compare(
+        &self,
+        layer: &mut Layer<'_>,
+        travel: Travel,
+        layers: &BTreeMap<MemberName, PassedLayer>,
+        arrivals: &mpsc::Sender<Arrival>,
+    ) -> Result<(), ArchiveFault> {
+        let Some(first) = layers.get(layer.member()) else { return Ok(()) };
+        let (second, _) = self.read(layer, travel, None, arrivals)?;
+        if second == *first { Ok(()) } else { Err(ArchiveFault::Duplicate(layer.member().clone())) }
+    }
+}
+
+fn diff_id_of(hex: &str) -> Option<DiffId> {
+    format!("sha256:{hex}").parse().ok()
+}
+
+/// Checks that a layer that was not sent is the one that is there.
+fn check(member: &MemberName, travel: Travel, found: &LayerDigests) -> Result<(), ArchiveFault> {
+    let member = member.clone();
+    match travel {
+        Travel::Compressed { diff_id: Some(said) } if said != found.diff_id => {
+            Err(ArchiveFault::DiffId { member, found: found.diff_id, said })
+        }
+        Travel::AsItIs { digest: Some(said), .. } if said != found.digest => Err(ArchiveFault::Blob {
+            member,
+            found: found.digest,
+            found_size: found.size,
+            said,
+            said_size: found.size,
+        }),
+        Travel::Compressed { .. } | Travel::AsItIs { .. } => Ok(()),
+    }
+}
+
+fn gone() -> ArchiveFault {
+    ArchiveFault::Sink(io::ErrorKind::BrokenPipe.into())
+}
+
+/// Where a layer goes, for as long as somebody takes it. It fails when nobody waits for the archive any more.
+struct Leaving<'a> {
+    writer: Option<BlobWriter>,
+    arrivals: &'a mpsc::Sender<Arrival>,
+}
+
+impl Leaving<'_> {
+    fn finish(self, digest: Digest) {
+        if let Some(writer) = self.writer {
+            // Whoever took the bytes knows whether they all arrived.
+            let _ = writer.finish(digest);
+        }
+    }
+}
+
+impl Write for Leaving<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.arrivals.is_closed() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if let Some(writer) = &mut self.writer {
+            match writer.write(bytes) {
+                Ok(taken) => return Ok(taken),
+                Err(_) => self.writer = None,
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

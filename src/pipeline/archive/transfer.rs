@@ -1,0 +1,314 @@
+//! What becomes of the layers that pass by: some are there already, the others are sent.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::media_type_of;
+use super::reading::{Arrival, Order, Passed, Reading, Travel};
+use crate::layer::{Compression, LayerDigests, LayerKey, Workers};
+use crate::oci::DiffId;
+use crate::pipeline::earlier::Earlier;
+use crate::pipeline::reuse::{KnownLayers, Whereabouts};
+use crate::pipeline::{BuildError, Effort, Event, Fate, LayerReport, blocking};
+use crate::publish::{Blob, Destination, Mount, OpenUpload, PublishError, Stored};
+use crate::record::Record;
+use crate::source::archive::{ArchiveError, ArchiveFault, MemberName};
+
+/// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The layers of an archive on their way to a destination.
+pub(super) struct Transfer<'a, 'e> {
+    destination: &'a Destination,
+    earlier: &'a mut Earlier<'e>,
+    effort: Effort,
+    compression: Compression,
+    /// Whether the registry has lost what its images name.
+    lost: bool,
+    workers: Workers,
+    slots: Arc<Semaphore>,
+    under_way: JoinSet<Result<Done, BuildError>>,
+    known: BTreeMap<MemberName, KnownLayers>,
+    arrived: usize,
+    sent: BTreeMap<MemberName, Sent>,
+}
+
+/// A layer that is where it was to go.
+pub(super) struct Sent {
+    pub(super) layer: LayerDigests,
+    pub(super) media_type: &'static str,
+    pub(super) report: LayerReport,
+    /// Whether it was compressed on the way, or would have been.
+    key: Option<LayerKey>,
+}
+
+struct Done {
+    number: usize,
+    member: MemberName,
+    travel: Travel,
+    layer: LayerDigests,
+    fate: Fate,
+    sent: u64,
+}
+
+/// What is done with a layer.
+enum Decision {
+    /// It is there: what it is, if that cannot be seen from its bytes in the archive.
+    There {
+        fate: Fate,
+        layer: Option<LayerDigests>,
+    },
+    Send(Option<OpenUpload>),
+}
+
+impl Sent {
+    /// What spares others to make the layer.
+    pub(super) fn record(&self) -> Option<Record> {
+        self.key.map(|key| Record { key, layer: self.layer })
+    }
+}
+
+impl<'a, 'e> Transfer<'a, 'e> {
+    pub(super) fn new(
+        destination: &'a Destination,
+        earlier: &'a mut Earlier<'e>,
+        effort: Effort,
+        compression: Compression,
+        lost: bool,
+    ) -> Self {
+        Self {
+            destination,
+            earlier,
+            effort,
+            compression,
+            lost,
+            workers: Workers::new(effort.threads.get()),
+            slots: Arc::new(Semaphore::new(effort.uploads.get())),
+            under_way: JoinSet::new(),
+            known: BTreeMap::new(),
+            arrived: 0,
+            sent: BTreeMap::new(),
+        }
+    }
+
+    /// Threads that compress.
+    pub(super) fn workers(&self) -> Workers {
+        self.workers.clone()
+    }
+
+    /// Goes through the archive. At the end, all layers that are wanted are there.
+    pub(super) async fn run(
+        mut self,
+        reading: Reading,
+    ) -> Result<(Passed, BTreeMap<MemberName, Sent>), BuildError> {
+        let (sender, mut arrivals) = mpsc::channel(1);
+        let thread = {
+            let (reading, sender) = (reading.clone(), sender.clone());
+            tokio::task::spawn_blocking(move || reading.run(&sender))
+        };
+        tokio::pin!(thread);
+        let mut patience = tokio::time::interval(QUIET);
+        patience.reset();
+        let mut passed = None;
+        while passed.is_none() || !self.under_way.is_empty() {
+            tokio::select! {
+                Some(arrival) = arrivals.recv() => {
+                    let wanted = reading.image.as_ref().is_none_or(|image| {
+                        image.layers.iter().any(|layer| layer.member == arrival.member)
+                    });
+                    if wanted {
+                        self.take(arrival, &reading, &sender).await?;
+                    } else {
+                        let _ = arrival.order.send(Order::PassOver);
+                    }
+                }
+                Some(done) = self.under_way.join_next() => {
+                    match done.map_err(|_| BuildError::Thread)? {
+                        Ok(done) => self.finish(done).await?,
+                        // The thread may know why.
+                        Err(error @ BuildError::Publish(PublishError::ProducerGone)) if passed.is_none() => {
+                            return Err(match thread.await.map_err(|_| BuildError::Thread)? {
+                                Err(why) => why.into(),
+                                Ok(_) => error,
+                            });
+                        }
+                        Err(error) => return Err(error),
+                    }
+                    patience.reset();
+                }
+                read = &mut thread, if passed.is_none() => {
+                    passed = Some(read.map_err(|_| BuildError::Thread)??);
+                }
+                _ = patience.tick() => {
+                    let event = Event::UnderWay { done: self.sent.len(), layers: self.arrived };
+                    (self.earlier.on_event())(event);
+                }
+            }
+        }
+        Ok((passed.ok_or(BuildError::Thread)?, self.sent))
+    }
+
+    /// Decides what to do with a layer, and has it done.
+    async fn take(
+        &mut self,
+        arrival: Arrival,
+        reading: &Reading,
+        sender: &mpsc::Sender<Arrival>,
+    ) -> Result<(), BuildError> {
+        self.arrived += 1;
+        let decision = self.decide(&arrival).await?;
+        let number = self.arrived;
+        let Arrival { member, travel, order, digests, .. } = arrival;
+        let open = match decision {
+            Decision::There { fate, layer } => {
+                // The thread that asked is there, or its error is at hand.
+                let _ = order.send(Order::Check);
+                self.under_way.spawn(async move {
+                    let found = digests.await.map_err(|_| PublishError::ProducerGone)?;
+                    Ok(Done { number, member, travel, layer: layer.unwrap_or(found), fate, sent: 0 })
+                });
+                return Ok(());
+            }
+            Decision::Send(open) => open,
+        };
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| BuildError::Thread)?;
+        let (writer, blob) = Blob::channel(self.effort.chunk);
+        let _ = order.send(Order::Send(writer));
+        let (destination, chunk) = (self.destination.clone(), self.effort.chunk);
+        let (reading, sender) = (reading.clone(), sender.clone());
+        self.under_way.spawn(async move {
+            let _slot = slot;
+            let stored = send(&destination, open, blob, |failed| {
+                reading.blob_again(&member, travel, &sender, chunk, failed)
+            });
+            let stored = stored.await?;
+            let layer = digests.await.map_err(|_| PublishError::ProducerGone)?;
+            if stored.digest != layer.digest {
+                return Err(reading.source.error(ArchiveFault::Changed(member)).into());
+            }
+            let fate = if stored.reused { Fate::There } else { Fate::New };
+            Ok(Done { number, member, travel, layer, fate, sent: stored.sent })
+        });
+        Ok(())
+    }
+
+    async fn decide(&mut self, arrival: &Arrival) -> Result<Decision, BuildError> {
+        match arrival.travel {
+            Travel::AsItIs { digest: Some(digest), .. } => {
+                let there = self.destination.has_blob(&digest, arrival.size).await?;
+                Ok(match there {
+                    true => Decision::There { fate: Fate::Reused, layer: None },
+                    false => Decision::Send(None),
+                })
+            }
+            Travel::Compressed { diff_id: Some(diff_id) } => self.look_up(&arrival.member, diff_id).await,
+            Travel::AsItIs { digest: None, .. } | Travel::Compressed { diff_id: None } => {
+                Ok(Decision::Send(None))
+            }
+        }
+    }
+
+    /// Looks for a layer that somebody made before.
+    async fn look_up(&mut self, member: &MemberName, diff_id: DiffId) -> Result<Decision, BuildError> {
+        let key = LayerKey::of_tar(&self.compression.id(), &diff_id);
+        let mut known = KnownLayers::find(self.earlier, &[key]).await?;
+        if self.earlier.reuse().verify {
+            self.known.insert(member.clone(), known);
+            return Ok(Decision::Send(None));
+        }
+        let there = |fate, layer| Decision::There { fate, layer: Some(layer) };
+        let record = known.record(&key).filter(|(record, _)| record.layer.diff_id == diff_id);
+        Ok(match record {
+            None => Decision::Send(None),
+            Some((Record { layer, .. }, Whereabouts::Present)) => {
+                let there_still = !self.lost || self.destination.has_blob(&layer.digest, layer.size).await?;
+                if there_still { there(Fate::Reused, layer) } else { Decision::Send(None) }
+            }
+            Some((Record { layer, .. }, _)) => match known.mount(self.destination).await.remove(&key) {
+                Some(Mount::Done) => there(Fate::Mounted, layer),
+                Some(Mount::Open(session)) => Decision::Send(Some(session)),
+                Some(Mount::Refused) | None => Decision::Send(None),
+            },
+        })
+    }
+
+    /// Takes note of a layer that is there.
+    async fn finish(&mut self, done: Done) -> Result<(), BuildError> {
+        let Done { number, member, travel, layer, fate, sent } = done;
+        let (key, media_type) = match travel {
+            Travel::Compressed { .. } => {
+                let key = LayerKey::of_tar(&self.compression.id(), &layer.diff_id);
+                (Some(key), self.compression.media_type())
+            }
+            Travel::AsItIs { compression, .. } => (None, media_type_of(compression)),
+        };
+        let report = LayerReport {
+            number,
+            contents: short(&member),
+            size: layer.size,
+            tar_size: layer.uncompressed_size,
+            fate,
+            sent,
+        };
+        let done = Sent { layer, media_type, report, key };
+        if let Some(record) = done.record().filter(|_| fate.is_made()) {
+            if let Some(store) = self.earlier.reuse().store.clone()
+                && let Err(error) = blocking(move || store.put(&record)).await?
+            {
+                self.earlier.say(format!("a layer record cannot be kept: {error}"));
+            }
+            let contradiction = self.known.get(&member).and_then(|known| known.contradiction(&record));
+            if let Some((said, by)) = contradiction {
+                return Err(BuildError::Unlike {
+                    by: by.clone(),
+                    of_commands: false,
+                    recorded: said.layer.digest,
+                    made: layer.digest,
+                });
+            }
+        }
+        (self.earlier.on_event())(Event::Layer(done.report.clone()));
+        self.sent.insert(member, done);
+        Ok(())
+    }
+}
+
+/// Sends a blob; when it has to be sent again, what `again` makes.
+async fn send(
+    destination: &Destination,
+    open: Option<OpenUpload>,
+    blob: Blob,
+    again: impl Fn(Box<dyn FnOnce(ArchiveError) + Send>) -> Blob + Send + Sync,
+) -> Result<Stored, BuildError> {
+    let first = Mutex::new(Some(blob));
+    let failure = Arc::new(Mutex::new(None));
+    let make = || {
+        let taken = first.lock().ok().and_then(|mut first| first.take());
+        taken.unwrap_or_else(|| {
+            let failure = Arc::clone(&failure);
+            again(Box::new(move |error| {
+                if let Ok(mut failure) = failure.lock() {
+                    *failure = Some(error);
+                }
+            }))
+        })
+    };
+    let stored = destination.put_blob_into(open, &make).await;
+    let why = failure.lock().ok().and_then(|mut failure| failure.take());
+    match (stored, why) {
+        (Err(PublishError::ProducerGone), Some(why)) => Err(why.into()),
+        (stored, _) => Ok(stored?),
+    }
+}
+
+/// A name for the log: of a digest, the beginning tells enough.
+fn short(member: &MemberName) -> String {
+    match member.hex() {
+        Some(hex) => hex[..12].to_owned(),
+        None => member.to_string(),
+    }
+}
