@@ -3,11 +3,13 @@
 mod build;
 mod credentials;
 mod explain;
+mod image_script;
 mod keygen;
 mod lock;
 mod nix_place;
 mod plan;
 mod print_config;
+mod push;
 mod simulate;
 mod spec_place;
 mod target;
@@ -70,6 +72,8 @@ enum Command {
     PrintConfig,
     /// Builds an image and puts it into registries or folders
     Build(build::Arguments),
+    /// Puts a finished image into a registry or folder: of Docker, of an image layout, or of a program that writes one
+    Push(push::Arguments),
     /// Says what a push would build, reuse and send
     Plan(plan::Arguments),
     /// Says why a store path is in an image, and what it costs
@@ -143,6 +147,7 @@ fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environm
         Command::Build(arguments) => {
             with_driver(&|driver| wait(build::build(&arguments, driver)).map(|()| 0))
         }
+        Command::Push(arguments) => with_driver(&|driver| wait(push::push(&arguments, driver)).map(|()| 0)),
         Command::Keygen(arguments) => keygen::keygen(&arguments, &mut io::stdout()).map(|()| 0),
         Command::Plan(arguments) => with_driver(&|driver| wait(plan::plan(&arguments, driver)).map(|()| 0)),
         Command::Explain(arguments) => {

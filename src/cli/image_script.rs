@@ -1,0 +1,120 @@
+//! A program that writes an archive to its standard output, as those of dockerTools' `streamLayeredImage` do.
+
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::failure::Failure;
+
+/// So much of what it says is kept.
+const KEPT: usize = 4096;
+
+/// So many lines of that are shown when it fails.
+const LINES: usize = 10;
+
+/// How long after its end its last words are waited for: what it has started may still hold on to them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A program that is running. It ends with this.
+pub(super) struct ImageScript {
+    child: Arc<Mutex<Child>>,
+}
+
+/// What it writes. Its failure is an error at the end.
+pub(super) struct ScriptOutput {
+    stdout: ChildStdout,
+    child: Arc<Mutex<Child>>,
+    said: Receiver<Vec<u8>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it failed with {status}{said}")]
+struct ScriptFailed {
+    status: ExitStatus,
+    said: String,
+}
+
+impl ImageScript {
+    /// Starts the program at `path`.
+    pub(super) fn start(path: &Path) -> Result<(Self, ScriptOutput), Failure> {
+        // A name without a slash would be looked for among the programs of the host.
+        let program = if path.is_absolute() { path.to_owned() } else { PathBuf::from(".").join(path) };
+        let started = Command::new(program)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn();
+        let mut child = started.map_err(|error| {
+            let fix = format!("make `{}` a program that can run here", path.display());
+            Failure::build(error, fix)
+        })?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Failure::system("a program was started without pipes"));
+        };
+        let (say, said) = sync_channel(1);
+        thread::spawn(move || say.send(last_words(stderr)));
+        let child = Arc::new(Mutex::new(child));
+        Ok((Self { child: Arc::clone(&child) }, ScriptOutput { stdout, child, said }))
+    }
+}
+
+impl Drop for ImageScript {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once it has been waited for, its number may be another's.
+        if let Ok(None) = child.try_wait() {
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Read for ScriptOutput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stdout.read(buffer)? {
+            0 if !buffer.is_empty() => self.end().map(|()| 0),
+            read => Ok(read),
+        }
+    }
+}
+
+impl ScriptOutput {
+    fn end(&mut self) -> io::Result<()> {
+        // Whoever ends the program must not have to wait for this.
+        let ended = || self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
+        let status = loop {
+            match ended()? {
+                Some(status) => break status,
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let said = self.said.recv_timeout(LAST_WORDS).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines[lines.len().saturating_sub(LINES)..].iter();
+        let said = last.map(|line| format!("\n{line}")).collect();
+        Err(io::Error::other(ScriptFailed { status, said }))
+    }
+}
+
+/// The end of what `stream` gives, however much it is.
+fn last_words(mut stream: impl Read) -> Vec<u8> {
+    let mut end = Vec::new();
+    let mut buffer = [0; KEPT];
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        end.extend_from_slice(&buffer[..read]);
+        end.drain(..end.len().saturating_sub(KEPT));
+    }
+    end
+}

@@ -1,0 +1,135 @@
+//! Connections that break, registries that forget, and a push that is killed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nixlayer::simulate::registry::{RegistrySettings, Resume};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::fault_proxy::{FaultProxy, Kind};
+use crate::machine::{Machine, fail, succeed, write};
+use crate::request::Site;
+use crate::seed::Seed;
+
+/// A machine with an image under the tag `x`, and a proxy that cuts the chunks of this number, from 0.
+fn cutting(resume: Resume, cut: impl Fn(usize) -> bool + Send + Sync + 'static) -> (Machine, FaultProxy) {
+    let mut machine = Machine::with(RegistrySettings::default().resume(resume));
+    write(&machine.place("old.tar"), &Seed::new(40).streamed(&["app:x"]));
+    succeed(&machine.push(&["docker-archive:old.tar", &machine.repository()]));
+    let chunks = AtomicUsize::new(0);
+    let decide = move |seen: &crate::request::Seen| {
+        let is_it = seen.site == Site::Patch && cut(chunks.fetch_add(1, Ordering::SeqCst));
+        is_it.then_some(Kind::FinInside)
+    };
+    let proxy = FaultProxy::start(machine.registry.address(), decide, |_| {});
+    machine.reached_at(proxy.address());
+    (machine, proxy)
+}
+
+#[test]
+fn a_cut_connection_goes_on_where_the_registry_lets_it() {
+    for piped in [false, true] {
+        let (machine, proxy) = cutting(Resume::Offered, |number| number % 3 == 1);
+        let seed = Seed::new(41);
+        write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
+
+        let output = match piped {
+            true => machine.push_from(&machine.place("new.tar"), &["-", &machine.repository()]),
+            false => machine.push(&["docker-archive:new.tar", &machine.repository()]),
+        };
+
+        succeed(&output);
+        assert!(proxy.faults(Site::Patch) > 1);
+        assert_eq!(machine.config("x"), seed.config);
+        assert_eq!(machine.diff_ids("x"), seed.diff_ids());
+    }
+}
+
+#[test]
+fn a_layer_that_has_to_begin_again_is_read_again_from_a_file() {
+    for compressed in [false, true] {
+        let (machine, proxy) = cutting(Resume::Unknown, |number| number == 4);
+        let seed = Seed::new(42);
+        let mut bytes = seed.streamed(&["app:x"]);
+        if compressed {
+            bytes = zstd::encode_all(bytes.as_slice(), 1).unwrap();
+        }
+        write(&machine.place("new.tar"), &bytes);
+
+        succeed(&machine.push(&["docker-archive:new.tar", &machine.repository()]));
+
+        assert_eq!(proxy.faults(Site::Patch), 1);
+        assert_eq!(machine.config("x"), seed.config);
+        assert_eq!(machine.diff_ids("x"), seed.diff_ids());
+    }
+}
+
+#[test]
+fn a_layer_that_has_to_begin_again_is_gone_from_a_stream() {
+    let (machine, _proxy) = cutting(Resume::Unknown, |number| number == 4);
+    let old = machine.manifest("x");
+    write(&machine.place("new.tar"), &Seed::new(43).streamed(&["app:x"]));
+
+    let said = fail(&machine.push_from(&machine.place("new.tar"), &["-", &machine.repository()]));
+
+    assert!(said.starts_with("error: `standard input` cannot be used\n"), "{said}");
+    assert!(said.contains("cause: a layer has to be sent from its start once more"), "{said}");
+    assert!(said.contains("fix:   write the archive into a file first, and push that"), "{said}");
+    assert_eq!(machine.manifest("x"), old);
+}
+
+#[test]
+fn blobs_that_the_registry_has_lost_are_sent_again() {
+    // The second manifest is the first of the second push.
+    let machine = Machine::with(RegistrySettings::default().loses_blobs_at_manifest(3));
+    let mut seed = Seed::new(44);
+    write(&machine.place("a.tar"), &seed.streamed(&["app:x"]));
+    succeed(&machine.push(&["docker-archive:a.tar", &machine.repository()]));
+    seed.config.push(b'\n');
+    write(&machine.place("b.tar"), &seed.streamed(&["app:x"]));
+
+    let said = succeed(&machine.push(&["docker-archive:b.tar", &machine.repository()]));
+
+    assert!(said.contains("the registry has lost layers, which are sent again"), "{said}");
+    assert_eq!(machine.config("x"), seed.config);
+    assert_eq!(machine.diff_ids("x"), seed.diff_ids());
+}
+
+#[test]
+fn a_push_that_is_killed_leaves_the_old_image() {
+    for (signal, at) in [(Signal::KILL, 0), (Signal::TERM, 4), (Signal::KILL, 6)] {
+        let mut machine = Machine::new();
+        write(&machine.place("old.tar"), &Seed::new(45).streamed(&["app:x"]));
+        succeed(&machine.push(&["docker-archive:old.tar", &machine.repository()]));
+        let old = machine.manifest("x");
+        let chunks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&chunks);
+        let proxy = FaultProxy::start(
+            machine.registry.address(),
+            move |seen| {
+                let is_it = seen.site == Site::Patch && counted.fetch_add(1, Ordering::SeqCst) == at;
+                is_it.then_some(Kind::Hang)
+            },
+            |_| {},
+        );
+        machine.reached_at(proxy.address());
+        let seed = Seed::new(46);
+        write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
+
+        let child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
+        while chunks.load(Ordering::SeqCst) <= at {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+
+        assert!(!output.status.success());
+        assert_eq!(machine.manifest("x"), old);
+        drop(proxy);
+        let proxy = FaultProxy::start(machine.registry.address(), |_| None, |_| {});
+        machine.reached_at(proxy.address());
+        write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
+        succeed(&machine.push(&["docker-archive:new.tar", &machine.repository()]));
+        assert_eq!(machine.config("x"), seed.config);
+    }
+}

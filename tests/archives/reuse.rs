@@ -1,0 +1,107 @@
+//! What is there already is not sent again.
+
+use nixlayer::oci::Manifest;
+
+use crate::machine::{Machine, skopeo, succeed, write};
+use crate::seed::{LARGE, Seed};
+
+#[test]
+fn a_second_push_sends_no_layer() {
+    let machine = Machine::new();
+    let mut seed = Seed::new(11);
+    write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+    succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1")]));
+    assert!(machine.uploaded(0) > LARGE);
+
+    // The same image from a stream; then another image with the same layers.
+    let before = machine.registry.log().len();
+    let said = succeed(&machine.push_from(&machine.place("a.tar"), &["-", &machine.tagged("1")]));
+    assert_eq!(machine.uploaded(before), 0, "{said}");
+    assert!(said.contains("layers: 0 (0 B) built, 3 "), "{said}");
+
+    seed.config.push(b'\n');
+    write(&machine.place("b.tar"), &seed.streamed(&["app:1"]));
+    let before = machine.registry.log().len();
+    let said = succeed(&machine.push(&["docker-archive:b.tar", &machine.tagged("1")]));
+    assert_eq!(machine.uploaded(before), seed.config.len(), "{said}");
+    assert_eq!(machine.config("1"), seed.config);
+    assert_eq!(machine.diff_ids("1"), seed.diff_ids());
+}
+
+#[test]
+fn a_blob_of_a_layout_that_is_there_is_not_sent() {
+    let mut machine = Machine::new();
+    let seed = Seed::new(12);
+    write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+    let from = format!("docker-archive:{}", machine.place("a.tar").display());
+    let archive = tempfile::tempdir().unwrap();
+    let file = archive.path().join("layout.tar");
+    skopeo(&["copy", &from, &format!("oci-archive:{}:1", file.display())]);
+    let source = format!("oci-archive:{}", file.display());
+    succeed(&machine.push(&[&source, &machine.tagged("1")]));
+    assert!(machine.uploaded(0) > LARGE);
+
+    machine.forget();
+    let before = machine.registry.log().len();
+    for push in [
+        machine.push(&[&source, &machine.tagged("2")]),
+        machine.push_from(&file, &["oci-archive:-", &machine.tagged("3")]),
+    ] {
+        succeed(&push);
+    }
+
+    // A new tag is no reason to ask for the configuration, which is small.
+    assert!(machine.uploaded(before) <= 2 * machine.config("1").len());
+    assert_eq!(machine.manifest("2"), machine.manifest("1"));
+    assert_eq!(machine.manifest("3"), machine.manifest("1"));
+}
+
+#[test]
+fn a_machine_that_knows_the_key_sends_no_layer_either() {
+    let mut machine = Machine::new().with_key();
+    let seed = Seed::new(15);
+    for push in 0..3 {
+        write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+        let before = machine.registry.log().len();
+        let said = succeed(&match push {
+            0 | 1 => machine.push(&["docker-archive:a.tar", &machine.tagged("1")]),
+            _ => machine.push_from(&machine.place("a.tar"), &["-", &machine.tagged("1")]),
+        });
+
+        assert_eq!(machine.uploaded(before) > 0, push == 0, "{said}");
+        machine.forget();
+    }
+
+    // Without the key, nobody's word counts.
+    let mut machine = machine.without_key();
+    machine.forget();
+    write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+    let before = machine.registry.log().len();
+    let said = succeed(&machine.push_from(&machine.place("a.tar"), &["-", &machine.tagged("1")]));
+    assert!(machine.uploaded(before) > LARGE);
+    assert_eq!(said.matches("their key `test-1` is not trusted here").count(), 1, "{said}");
+    assert_eq!(machine.diff_ids("1"), seed.diff_ids());
+}
+
+#[test]
+fn every_layer_is_made_and_compared_if_somebody_wants_that() {
+    let machine = Machine::new();
+    write(&machine.place("a.tar"), &Seed::new(13).streamed(&["app:1"]));
+    succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1")]));
+
+    let said = succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1"), "--verify-layers"]));
+
+    assert!(said.contains("layers: 3 "), "{said}");
+}
+
+#[test]
+fn a_record_stands_for_a_layer_once() {
+    let machine = Machine::new();
+    write(&machine.place("a.tar"), &Seed::new(14).streamed(&["app:1"]));
+
+    succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1")]));
+
+    let layers = Manifest::parse(&machine.manifest("1")).unwrap().layers;
+    let recorded: Vec<bool> = layers.iter().map(|layer| !layer.annotations.is_empty()).collect();
+    assert_eq!((layers[0].digest, recorded), (layers[2].digest, vec![true, true, false]));
+}

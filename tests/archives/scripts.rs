@@ -1,0 +1,78 @@
+//! Programs that write archives, as those of dockerTools do.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::machine::{Machine, fail, succeed, write};
+use crate::seed::Seed;
+
+fn program(path: &Path, script: &str) {
+    write(path, format!("#!/bin/sh\n{script}\n").as_bytes());
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_output_of_a_program_is_pushed_under_its_own_tag() {
+    let machine = Machine::new();
+    let seed = Seed::new(31);
+    write(&machine.place("a.tar"), &seed.streamed(&["app:own"]));
+    program(&machine.place("result"), "echo 'Creating layer 1' >&2; exec cat a.tar");
+
+    for name in ["result", "./result", machine.place("result").to_str().unwrap()] {
+        succeed(&machine.push(&[name, &machine.repository()]));
+    }
+
+    assert_eq!(machine.config("own"), seed.config);
+    assert_eq!(machine.diff_ids("own"), seed.diff_ids());
+}
+
+#[test]
+fn a_program_that_fails_is_told_with_its_last_words() {
+    let machine = Machine::new();
+    write(&machine.place("a.tar"), &Seed::new(32).streamed(&["app:own"]));
+    for (script, said) in [
+        ("echo boom >&2; exit 3", "it failed with exit status: 3\n         boom"),
+        // Whole or not: what failed does not count.
+        ("cat a.tar; echo late >&2; exit 4", "it failed with exit status: 4\n         late"),
+        ("head -c 5000 a.tar; kill -9 $$", "it failed with signal: 9 (SIGKILL)"),
+        ("seq 1000 >&2; exit 5", "it failed with exit status: 5\n         991\n"),
+        ("head -c 5000 a.tar", "it ends within"),
+        ("true", "it is neither a tar"),
+    ] {
+        program(&machine.place("result"), script);
+
+        let failed = fail(&machine.push(&["./result", &machine.repository()]));
+
+        assert!(failed.starts_with("error: `./result` cannot be used\n"), "{failed}");
+        assert!(failed.contains(said), "{failed}");
+        assert!(failed.contains("  fix:   "), "{failed}");
+        assert_eq!(machine.registry.tags(), []);
+    }
+}
+
+#[test]
+fn a_program_ends_with_the_push() {
+    let machine = Machine::new();
+    program(&machine.place("result"), "echo $$ > pid; trap '' TERM; while :; do sleep 0.1; done");
+    let child = machine.start(&["./result", &machine.tagged("x")]);
+    let started = Instant::now();
+    let pid = loop {
+        let text = fs::read_to_string(machine.place("pid")).unwrap_or_default();
+        if let Ok(pid) = text.trim().parse::<i32>() {
+            break pid;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(10));
+    };
+
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+
+    assert!(fail(&output).contains("interrupted"));
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
