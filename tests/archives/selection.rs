@@ -104,7 +104,12 @@ fn a_layout_that_is_not_compressed_has_to_say_so_when_it_is_streamed() {
 
     succeed(&machine.push_from(&machine.place("a.tar"), &["oci-archive:-", &machine.tagged("piped")]));
     succeed(&machine.push(&["a.tar", &machine.tagged("file")]));
-    assert_eq!(machine.manifest("piped"), image.as_bytes());
-    assert_eq!(machine.manifest("file"), image.as_bytes());
+    write(&machine.place("a.tar.zst"), &zstd::encode_all(bytes.as_slice(), 1).unwrap());
+    succeed(&machine.push(&["a.tar.zst", &machine.tagged("compressed")]));
+    for tag in ["piped", "file", "compressed"] {
+        assert_eq!(machine.manifest(tag), image.as_bytes(), "{tag}");
+    }
+    succeed(&machine.push(&["a.tar", "oci:nameless"]));
+    assert!(machine.place("nameless/blobs/sha256").join(Digest::of(image.as_bytes()).hex()).exists());
     assert_eq!(machine.diff_ids("file"), seed.diff_ids());
 }

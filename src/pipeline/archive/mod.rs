@@ -19,6 +19,7 @@ use self::transfer::{Sent, Transfer};
 use super::earlier::Earlier;
 use super::{BuildError, Effort, Event, LayerReport, Published, Reuse, blocking};
 use crate::layer::Compression;
+use crate::nix;
 use crate::oci::{Descriptor, Image, Tag, media_type};
 use crate::publish::Destination;
 use crate::record::{Record, annotate};
@@ -51,8 +52,8 @@ impl ArchivePush<'_> {
         let say = |event: Event| once.pass_on(event);
         let source = Arc::clone(self.source);
         let survey = blocking(move || source.survey()).await??;
-        let image = survey.map(|contents| contents.image(self.select)).transpose()?;
-        let own = image.as_ref().map(|image| self.own_tags(image, tags)).transpose()?;
+        let mut image = survey.map(|contents| contents.image(self.select)).transpose()?.map(Arc::new);
+        let own = image.as_ref().map(|image| self.own_tags(image, tags, destination)).transpose()?;
         let tags = own.as_deref().unwrap_or(tags);
         let mut earlier = Earlier::new(Some(destination), tags, reuse, &say);
 
@@ -62,17 +63,24 @@ impl ArchivePush<'_> {
             let transfer = Transfer::new(destination, &mut earlier, effort, compression, lost);
             let reading = Reading {
                 source: Arc::clone(self.source),
-                image: image.clone().map(Arc::new),
+                image: image.clone(),
                 compression,
                 workers: transfer.workers(),
             };
             let (passed, sent) = transfer.run(reading).await?;
-            let image = match &image {
-                Some(image) => image.clone(),
-                None => passed.contents.image(self.select)?,
+            let found = match &image {
+                Some(image) => Arc::clone(image),
+                None => Arc::new(passed.contents.image(self.select)?),
             };
-            image.check(&passed.layers).map_err(|fault| self.source.error(fault))?;
-            let published = self.name(&image, &sent, destination, tags, &mut earlier, reuse).await;
+            match found.check(&passed.layers) {
+                // Now it is known what its layers should have been.
+                Err(ArchiveFault::LateLayout(_)) if image.is_none() && self.source.is_lasting() => {
+                    image = Some(found);
+                    continue;
+                }
+                checked => checked.map_err(|fault| self.source.error(fault))?,
+            }
+            let published = self.name(&found, &sent, destination, tags, &mut earlier, reuse).await;
             match published {
                 // A cleanup of the registry may have taken what was there when the push began.
                 Err(BuildError::Publish(error))
@@ -86,12 +94,19 @@ impl ArchivePush<'_> {
         }
     }
 
-    /// The tags that the image is to have.
-    fn own_tags(&self, image: &ArchivedImage, tags: &[Tag]) -> Result<Vec<Tag>, BuildError> {
-        match tags {
-            [] if image.tags().is_empty() => Err(self.source.error(ArchiveFault::NoTag).into()),
-            [] => Ok(image.tags()),
-            tags => Ok(tags.to_vec()),
+    /// The tags that the image is to have. In a layout it may do without.
+    fn own_tags(
+        &self,
+        image: &ArchivedImage,
+        tags: &[Tag],
+        destination: &Destination,
+    ) -> Result<Vec<Tag>, BuildError> {
+        let own = if tags.is_empty() { image.tags() } else { tags.to_vec() };
+        match destination {
+            Destination::Registry { .. } if own.is_empty() => {
+                Err(self.source.error(ArchiveFault::NoTag).into())
+            }
+            Destination::Registry { .. } | Destination::OciLayout(_) => Ok(own),
         }
     }
 
@@ -106,7 +121,7 @@ impl ArchivePush<'_> {
         reuse: &'d Reuse,
     ) -> Result<Published, BuildError> {
         let layers = self.layers(image, sent)?;
-        let tags = self.own_tags(image, tags)?;
+        let tags = self.own_tags(image, tags, destination)?;
         let on_event = earlier.on_event();
         let mut late = Earlier::new(Some(destination), &tags, reuse, on_event);
         // The tags of an image that came as a stream are known at its end.
@@ -176,9 +191,9 @@ impl ArchivePush<'_> {
 }
 
 /// The media type of a layer that is passed on as it is.
-fn media_type_of(compression: crate::nix::Compression) -> &'static str {
+fn media_type_of(compression: nix::Compression) -> &'static str {
     match compression {
-        crate::nix::Compression::Zstd => media_type::LAYER_ZSTD,
+        nix::Compression::Zstd => media_type::LAYER_ZSTD,
         _ => media_type::LAYER_GZIP,
     }
 }

@@ -138,7 +138,6 @@ impl Reading {
     }
 
     fn travel(&self, layer: &Layer<'_>) -> Travel {
-        let named = |parse: fn(&str) -> Option<DiffId>| layer.member().hex().and_then(parse);
         let said = self
             .image
             .as_ref()
@@ -152,9 +151,10 @@ impl Reading {
             _ if in_layout => {}
             _ => {
                 let diff_id = said.map(|said| said.diff_id);
-                return Travel::Compressed { diff_id: diff_id.or_else(|| named(diff_id_of)) };
+                return Travel::Compressed { diff_id: diff_id.or_else(|| diff_id_in(layer.member())) };
             }
         }
+        // Other names have the digest of the tar, if any.
         let of_name = || {
             let blob = layer.member().as_str().strip_prefix("blobs/sha256/")?;
             format!("sha256:{blob}").parse().ok()
@@ -208,8 +208,9 @@ impl Reading {
     }
 }
 
-fn diff_id_of(hex: &str) -> Option<DiffId> {
-    format!("sha256:{hex}").parse().ok()
+/// What the name of a layer says of it. It may be the digest of something else, and then nobody knows it.
+fn diff_id_in(member: &MemberName) -> Option<DiffId> {
+    format!("sha256:{}", member.hex()?).parse().ok()
 }
 
 /// Checks that a layer that was not sent is the one that is there.

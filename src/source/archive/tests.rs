@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 
 use ::tar::{Builder, EntryType, Header};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -455,6 +456,37 @@ fn a_folder_is_read_within_itself() {
     std::os::unix::fs::symlink(folder.path().join("outside"), blobs.join(Digest::of(&blob).hex())).unwrap();
     let error = checked(&open(), &Select::Only).unwrap_err();
     assert!(matches!(*error.fault, ArchiveFault::Read(_)), "{error:?}");
+}
+
+proptest! {
+    /// Whatever becomes of an archive on its way, what is taken is the image that was put in.
+    #[test]
+    fn a_damaged_archive_is_refused_or_harmless(
+        in_layout in any::<bool>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        length in prop_oneof![Just(None), any::<prop::sample::Index>().prop_map(Some)],
+    ) {
+        let (one, two) = (layer("one"), layer("two"));
+        let config = config(&[diff_id(&one), diff_id(&two)]);
+        let (one_blob, two_blob) = (gzip(&one), gzip(&two));
+        let image = manifest(&config, &[&one_blob, &two_blob]);
+        let index = json!({ "schemaVersion": 2, "manifests": [descriptor(media_type::MANIFEST, &image)] });
+        let mut bytes = match in_layout {
+            true => layout(&index, &[&image, &config, &one_blob, &two_blob]).finish(),
+            false => docker(&config, &[("1.tar", &one), ("2.tar", &two_blob)]).finish(),
+        };
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        bytes.truncate(length.map_or(bytes.len(), |length| length.index(bytes.len())));
+
+        if let Ok(found) = checked(&stream(bytes.clone(), Form::Any), &Select::Only) {
+            prop_assert!(!in_layout || found.config == config);
+            let again = checked(&in_file(&bytes, Form::Any), &Select::Only);
+            prop_assert_eq!(again.ok(), Some(found));
+        }
+    }
 }
 
 #[test]
