@@ -22,6 +22,13 @@ pub struct Repository {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag(String);
 
+impl Tag {
+    /// `latest`: what clients mean who name no tag.
+    pub fn latest() -> Self {
+        Self("latest".to_owned())
+    }
+}
+
 /// Why a text names no repository or no tag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {

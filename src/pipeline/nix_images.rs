@@ -11,12 +11,10 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::event::Quota;
-use super::layered;
-use super::{BuildError, Effort, Event, Prepared, Published, Reuse};
+use super::nix_image::NixImage;
+use super::{BuildError, Event, layered};
 use crate::folder::Folder;
 use crate::nix::{StorePath, System};
-use crate::oci::Tag;
-use crate::publish::Destination;
 use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
 use crate::source::nix::{ImageValue, Nix};
 use crate::spec::{AttrPath, Flake, Installable, ProjectPath};
@@ -40,33 +38,6 @@ pub struct NixBuild<'a> {
     pub now: Timestamp,
 }
 
-/// An image whose parts are known.
-pub struct NixImage {
-    /// What it is called: the last part of its name.
-    pub name: String,
-    tag: Tag,
-    layers: Prepared<'static>,
-}
-
-impl NixImage {
-    /// The tag that it says is its own.
-    pub fn tag(&self) -> Tag {
-        self.tag.clone()
-    }
-
-    /// Brings the image to its destination, and lets `tags` name it.
-    pub async fn publish(
-        &self,
-        destination: &Destination,
-        tags: &[Tag],
-        effort: Effort,
-        reuse: &Reuse,
-        on_event: &(dyn Fn(Event) + Sync),
-    ) -> Result<Published, BuildError> {
-        self.layers.publish(destination, tags, effort, reuse, on_event).await
-    }
-}
-
 impl NixBuild<'_> {
     /// Finds the images, and builds what they are made of.
     pub async fn prepare(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Vec<NixImage>, BuildError> {
@@ -76,7 +47,7 @@ impl NixBuild<'_> {
         let found = self.nix.images(&wanted, self.project.path(), System::HOST, self.roots, &say).await?;
         let mut images = Vec::new();
         for value in found {
-            images.push(self.image(&value, on_event, &quota).await?);
+            images.extend(self.images(&value, on_event, &quota).await?);
         }
         Ok(images)
     }
@@ -101,21 +72,25 @@ impl NixBuild<'_> {
         Ok(self.wanted.clone())
     }
 
-    async fn image(
+    /// What one value means: an image, or those of an archive.
+    async fn images(
         &self,
         value: &ImageValue,
         on_event: &(dyn Fn(Event) + Sync),
         quota: &Quota<'_>,
-    ) -> Result<NixImage, BuildError> {
+    ) -> Result<Vec<NixImage>, BuildError> {
         let say = |line: &str| quota.say(line);
         let stream = self.nix.stream(&value.derivation.drv).await?;
         if let Some(conf) = value.conf.as_ref().or(stream.conf.as_ref()) {
             let path = self.nix.realise_image(conf, self.roots, &say).await?;
             let script = stream.script.and_then(|script| read(&script, MAX_SCRIPT).ok());
             let mode = script.map(|script| store_mode(&String::from_utf8_lossy(&script)));
-            return self.layered(&path, mode, on_event).await;
+            return Ok(vec![self.layered(&path, mode, on_event).await?]);
         }
-        Err(BuildError::NoImage { name: value.derivation.name().to_owned() })
+        let path = self.nix.realise_image(&value.derivation, self.roots, &say).await?;
+        let tag = value.image_tag.as_deref().and_then(|tag| tag.parse().ok());
+        let called = (value.image_name.as_deref(), tag.as_ref());
+        NixImage::of_archive(&path, called, &|title| self.annotations(title, None)).await
     }
 
     async fn layered(
@@ -128,16 +103,18 @@ impl NixBuild<'_> {
         let bytes = read(conf, MAX_CONF)?;
         let image = LayeredImage::parse(&bytes, store_mode)
             .map_err(|source| BuildError::Conf { conf: conf.clone(), source })?;
-        let name = image.name.rsplit('/').next().unwrap_or_default().to_owned();
-        let tag = image.tag.clone();
-        let annotations = self.annotations(&name, &image.created.to_text(self.now));
+        let (name, tag) = (image.name.clone(), image.tag.clone());
+        let title = name.rsplit('/').next().unwrap_or_default();
+        let annotations = self.annotations(title, Some(&image.created.to_text(self.now)));
         let layers = layered::prepare(image, closure, annotations, self.now, on_event)?;
-        Ok(NixImage { name, tag, layers })
+        Ok(NixImage::of_layers(&name, Some(tag), layers))
     }
 
-    fn annotations(&self, title: &str, created: &str) -> BTreeMap<String, String> {
-        let own = [("title", title), ("created", created)];
-        let own = own.map(|(key, value)| (format!("org.opencontainers.image.{key}"), value.to_owned()));
+    /// Annotations of an image; what is finished says itself when it was created.
+    fn annotations(&self, title: &str, created: Option<&str>) -> BTreeMap<String, String> {
+        let own = [("title", Some(title)), ("created", created)].into_iter();
+        let own = own
+            .filter_map(|(key, value)| Some((format!("org.opencontainers.image.{key}"), value?.to_owned())));
         self.annotations.clone().into_iter().chain(own).collect()
     }
 }

@@ -153,8 +153,9 @@ impl Nix {
         progress: Progress<'_>,
     ) -> Result<StorePath, NixError> {
         let root = format!("image-{}", derivation.drv.hash_part());
-        let realised =
-            self.realise_installables(&[derivation.installable.clone()], roots, &root, progress).await?;
+        let realised = self
+            .realise_installables(std::slice::from_ref(&derivation.installable), roots, &root, progress)
+            .await?;
         realised
             .into_iter()
             .next()

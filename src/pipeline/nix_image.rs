@@ -1,0 +1,142 @@
+//! One image that is defined in Nix, on its way to a destination.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::{ArchivePush, BuildError, Effort, Event, Outlook, Prepared, Published, Reuse, blocking};
+use crate::nix::StorePath;
+use crate::oci::Tag;
+use crate::publish::Destination;
+use crate::source::archive::{ArchiveSource, Form, Select};
+
+/// An image whose parts are known.
+pub struct NixImage {
+    /// What it is called: the last part of its name, in lower case.
+    pub name: String,
+    tag: Option<Tag>,
+    content: Content,
+}
+
+enum Content {
+    /// Layers that can be made.
+    Layers(Box<Prepared<'static>>),
+    /// An image that is finished.
+    Archive { source: Arc<ArchiveSource>, select: Select, annotations: BTreeMap<String, String> },
+}
+
+impl NixImage {
+    /// An image of this name and tag whose layers can be made.
+    pub(super) fn of_layers(name: &str, tag: Option<Tag>, layers: Prepared<'static>) -> Self {
+        Self { name: last_part(name), tag, content: Content::Layers(Box::new(layers)) }
+    }
+
+    /// The images of the archive or image layout at a store path. One is called `name` and `tag` if both are known;
+    /// otherwise they are what the archive calls them. `annotations` gives those of a title.
+    pub(super) async fn of_archive(
+        path: &StorePath,
+        (name, tag): (Option<&str>, Option<&Tag>),
+        annotations: &dyn Fn(&str) -> BTreeMap<String, String>,
+    ) -> Result<Vec<Self>, BuildError> {
+        let unreadable = |error| BuildError::Unreadable { path: path.clone(), source: error };
+        let place = path.to_path_buf();
+        let shown = path.to_string();
+        let source = if place.is_dir() {
+            let folder = Dir::open_ambient_dir(&place, ambient_authority()).map_err(unreadable)?;
+            if !folder.exists("oci-layout") {
+                return Err(BuildError::NoImage { name: path.name().to_owned() });
+            }
+            ArchiveSource::folder(&shown, folder)
+        } else {
+            ArchiveSource::file(&shown, Form::Any, File::open(&place).map_err(unreadable)?)?
+        };
+        let source = Arc::new(source);
+        let image = |name: &str, tag: Option<&Tag>, select| {
+            let name = last_part(name);
+            let annotations = annotations(&name);
+            let content = Content::Archive { source: Arc::clone(&source), select, annotations };
+            Self { name, tag: tag.cloned(), content }
+        };
+        if let (Some(name), Some(tag)) = (name, tag) {
+            return Ok(vec![image(name, Some(tag), Select::Only)]);
+        }
+        let read = Arc::clone(&source);
+        let names = blocking(move || read.pass(&mut |_| Ok(()))?.names()).await??;
+        let images = names.iter().enumerate().map(|(at, names)| {
+            let called = names.first().map(String::as_str);
+            let (own, own_tag) = called.map_or((None, None), split);
+            image(name.or(own).unwrap_or(path.name()), tag.or(own_tag.as_ref()), Select::At(at))
+        });
+        Ok(images.collect())
+    }
+
+    /// The tag that it says is its own; `latest` if it says none.
+    pub fn tag(&self) -> Tag {
+        self.tag.clone().unwrap_or_else(Tag::latest)
+    }
+
+    /// What [`publish`](Self::publish) would do; none of an image that is finished, of which nothing is built.
+    pub async fn outlook(
+        &self,
+        against: Option<(&Destination, &[Tag])>,
+        reuse: &Reuse,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Option<Outlook>, BuildError> {
+        match &self.content {
+            Content::Layers(prepared) => prepared.outlook(against, reuse, on_event).await.map(Some),
+            Content::Archive { .. } => Ok(None),
+        }
+    }
+
+    /// Brings the image to its destination, and lets `tags` name it.
+    pub async fn publish(
+        &self,
+        destination: &Destination,
+        tags: &[Tag],
+        effort: Effort,
+        reuse: &Reuse,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Published, BuildError> {
+        match &self.content {
+            Content::Layers(prepared) => prepared.publish(destination, tags, effort, reuse, on_event).await,
+            Content::Archive { source, select, annotations } => {
+                let push = ArchivePush { source, select, annotations: annotations.clone() };
+                push.publish(destination, tags, effort, reuse, on_event).await
+            }
+        }
+    }
+}
+
+/// The name and tag in a `RepoTag`, or the tag that the name in an image layout may be.
+fn split(called: &str) -> (Option<&str>, Option<Tag>) {
+    match called.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (Some(name), tag.parse().ok()),
+        Some(_) => (Some(called), None),
+        None => (None, called.parse().ok()),
+    }
+}
+
+fn last_part(name: &str) -> String {
+    name.rsplit('/').next().unwrap_or_default().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_calls_its_images_by_name_and_tag() {
+        let tag = |text: &str| Some(text.parse::<Tag>().unwrap());
+        for (called, expected) in [
+            ("registry.example:5000/team/app:1.2", (Some("registry.example:5000/team/app"), tag("1.2"))),
+            ("registry.example:5000/team/app", (Some("registry.example:5000/team/app"), None)),
+            ("app:1.2", (Some("app"), tag("1.2"))),
+            ("1.2", (None, tag("1.2"))),
+        ] {
+            assert_eq!(split(called), expected, "{called}");
+        }
+    }
+}
