@@ -10,7 +10,6 @@ use crate::lock::LockError;
 use crate::pipeline::{BuildError, LockFileError, is_changed_file};
 use crate::publish::{Answer, AuthError, PublishError, Refusal};
 use crate::source::ReadError;
-use crate::source::archive::{ArchiveError, ArchiveFault};
 use crate::source::binary_cache::{BinaryCacheError, CacheFault};
 use crate::source::nix::NixError;
 use crate::spec::DefinitionError;
@@ -62,7 +61,7 @@ impl From<FolderError> for Failure {
 }
 
 /// Whether the system, and not what a job did, is why a file cannot be used.
-fn is_of_host(error: &io::Error) -> bool {
+pub(super) fn is_of_host(error: &io::Error) -> bool {
     use io::ErrorKind::{OutOfMemory, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
     // EIO, EMFILE and ENFILE have no kind of their own.
     matches!(error.kind(), OutOfMemory | QuotaExceeded | ReadOnlyFilesystem | StorageFull | TimedOut)
@@ -189,52 +188,6 @@ impl From<ReadError> for Failure {
             }
             ReadError::Disk { .. } | ReadError::Visit(_) => Self::system(error),
         }
-    }
-}
-
-impl From<ArchiveError> for Failure {
-    fn from(error: ArchiveError) -> Self {
-        let fix = match &*error.fault {
-            ArchiveFault::Read(source) if is_of_host(source) => return Self::system(error),
-            ArchiveFault::Sink(_) => return Self::system(error),
-            ArchiveFault::Read(_) => {
-                "let it be read, with no link that leads out of it; if a program makes it, mend what that says"
-            }
-            ArchiveFault::NoTar | ArchiveFault::NoImages(_) => {
-                "name an archive that `docker save`, `skopeo copy` or a script of `dockerTools` has written, or an image \
-                 layout"
-            }
-            ArchiveFault::Compressed { .. }
-            | ArchiveFault::Truncated(_)
-            | ArchiveFault::Surplus
-            | ArchiveFault::Header { .. }
-            | ArchiveFault::Sizes { .. }
-            | ArchiveFault::Sparse(_)
-            | ArchiveFault::Name(_)
-            | ArchiveFault::Circle(_)
-            | ArchiveFault::Duplicate(_)
-            | ArchiveFault::Json { .. }
-            | ArchiveFault::Missing { .. }
-            | ArchiveFault::NoLayer(_)
-            | ArchiveFault::NoDigest { .. }
-            | ArchiveFault::NoConfig(_)
-            | ArchiveFault::Count { .. }
-            | ArchiveFault::DiffId { .. }
-            | ArchiveFault::Blob { .. } => "make the archive anew: it is damaged, or somebody has changed it",
-            ArchiveFault::Changed(_) => "let nobody write to it while it is pushed",
-            ArchiveFault::TooMany(_) | ArchiveFault::TooLarge { .. } => {
-                "leave out what is no part of the image; no image has so much"
-            }
-            ArchiveFault::MediaType { .. } => "let `skopeo copy --format oci` write the layout",
-            ArchiveFault::NoSuch { .. } | ArchiveFault::Several(_) => {
-                "write one of the names behind the archive's: `docker-archive:FILE:NAME`"
-            }
-            ArchiveFault::Platform { .. } => "add the image for this platform to the archive",
-            ArchiveFault::LateLayout(_) => "say what it is: `oci-archive:-`, or push it from a file",
-            ArchiveFault::Gone => "write the archive into a file first, and push that",
-            ArchiveFault::NoTag => "name a tag: `HOST/REPOSITORY:TAG`",
-        };
-        Self::build(error, fix)
     }
 }
 

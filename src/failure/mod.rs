@@ -7,6 +7,7 @@
 //! failure, so this module is the only place that chooses one.
 
 mod classify;
+mod images;
 
 use std::error::Error;
 use std::fmt;

@@ -31,7 +31,7 @@ pub use store_path::{STORE_DIR, StorePath};
 pub use system::System;
 
 /// `text` as an error shows it: its first 80 characters, with none that a terminal would obey.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for (at, character) in text.chars().enumerate() {
         match character {

@@ -19,7 +19,7 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 const BROTLI_BUFFER: usize = 64 * 1024;
 
 /// The decompressed bytes of `R`, whose members, frames or streams follow one another.
-pub(super) enum Decoder<R: Read> {
+pub(in crate::source) enum Decoder<R: Read> {
     None(R),
     Xz(XzDecoder<R>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
@@ -42,7 +42,7 @@ pub(super) fn compression_of(head: &[u8]) -> Compression {
 }
 
 impl<R: Read> Decoder<R> {
-    pub(super) fn new(compression: Compression, compressed: R) -> io::Result<Self> {
+    pub(in crate::source) fn new(compression: Compression, compressed: R) -> io::Result<Self> {
         Ok(match compression {
             Compression::None => Self::None(compressed),
             Compression::Xz => {

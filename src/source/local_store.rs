@@ -58,7 +58,8 @@ pub fn read(root: &Path, mut visit: impl FnMut(Entry<'_>) -> io::Result<()>) -> 
     Ok(())
 }
 
-fn members(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
+/// The names of what a folder holds, sorted by their bytes.
+pub(super) fn members(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
     let names: io::Result<Vec<_>> =
         fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().as_bytes().to_vec())).collect();
     let mut names = names?;
@@ -66,7 +67,8 @@ fn members(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+/// The path of a member of `folder`, which is empty at the root.
+pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
 }
 

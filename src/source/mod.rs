@@ -1,4 +1,4 @@
-//! Where store paths come from, and images that are finished already.
+//! Where store paths come from, layers that somebody else has planned, and images that are finished already.
 
 pub mod archive;
 pub mod binary_cache;
@@ -6,6 +6,7 @@ mod decoder;
 pub mod docker_tools;
 pub mod local_store;
 pub mod nix;
+pub mod nix2container;
 mod store_paths;
 
 pub use store_paths::{ReadError, StorePaths, Upcoming};

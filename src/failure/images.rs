@@ -1,0 +1,92 @@
+//! Who can fix what is wrong with images that somebody else has made or planned.
+
+use super::Failure;
+use super::classify::is_of_host;
+use crate::source::archive::{ArchiveError, ArchiveFault};
+use crate::source::nix2container::{ImageJsonError, LayerError};
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let fix = match &*error.fault {
+            ArchiveFault::Read(source) if is_of_host(source) => return Self::system(error),
+            ArchiveFault::Sink(_) => return Self::system(error),
+            ArchiveFault::Read(_) => {
+                "let it be read, with no link that leads out of it; if a program makes it, mend what that says"
+            }
+            ArchiveFault::NoTar | ArchiveFault::NoImages(_) => {
+                "name an archive that `docker save`, `skopeo copy` or a script of `dockerTools` has written, or an image \
+                 layout"
+            }
+            ArchiveFault::Compressed { .. }
+            | ArchiveFault::Truncated(_)
+            | ArchiveFault::Surplus
+            | ArchiveFault::Header { .. }
+            | ArchiveFault::Sizes { .. }
+            | ArchiveFault::Sparse(_)
+            | ArchiveFault::Name(_)
+            | ArchiveFault::Circle(_)
+            | ArchiveFault::Duplicate(_)
+            | ArchiveFault::Json { .. }
+            | ArchiveFault::Missing { .. }
+            | ArchiveFault::NoLayer(_)
+            | ArchiveFault::NoDigest { .. }
+            | ArchiveFault::NoConfig(_)
+            | ArchiveFault::Count { .. }
+            | ArchiveFault::DiffId { .. }
+            | ArchiveFault::Blob { .. } => "make the archive anew: it is damaged, or somebody has changed it",
+            ArchiveFault::Changed(_) => "let nobody write to it while it is pushed",
+            ArchiveFault::TooMany(_) | ArchiveFault::TooLarge { .. } => {
+                "leave out what is no part of the image; no image has so much"
+            }
+            ArchiveFault::MediaType { .. } => "let `skopeo copy --format oci` write the layout",
+            ArchiveFault::NoSuch { .. } | ArchiveFault::Several(_) => {
+                "write one of the names behind the archive's: `docker-archive:FILE:NAME`"
+            }
+            ArchiveFault::Platform { .. } => "add the image for this platform to the archive",
+            ArchiveFault::LateLayout(_) => "say what it is: `oci-archive:-`, or push it from a file",
+            ArchiveFault::Gone => "write the archive into a file first, and push that",
+            ArchiveFault::NoTag => "name a tag: `HOST/REPOSITORY:TAG`",
+        };
+        Self::build(error, fix)
+    }
+}
+
+impl From<ImageJsonError> for Failure {
+    fn from(error: ImageJsonError) -> Self {
+        match error {
+            ImageJsonError::TooLarge { .. } => {
+                Self::build(error, "name the file that `buildImage` makes, or make several images of it")
+            }
+            ImageJsonError::Version { .. } => Self::build(error, "use nix2container 1.0"),
+            ImageJsonError::Json { .. } => {
+                Self::build(error, "name the file that nix2container's `buildImage` makes")
+            }
+            ImageJsonError::Key { .. } => {
+                Self::build(error, "correct what `buildImage` or `buildLayer` is given in the Nix file")
+            }
+        }
+    }
+}
+
+impl From<LayerError> for Failure {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Read { .. } | LayerError::Write(_) => Self::system(error),
+            LayerError::Kind(_) | LayerError::Outside(_) => Self::build(
+                error,
+                "put files, folders and links alone into the image, and let a base image be one file per layer",
+            ),
+            LayerError::Pattern(_) => Self::build(error, "write a shorter or simpler `regex` in `perms`"),
+            LayerError::Place { .. } | LayerError::TooLong { .. } => {
+                Self::build(error, "let paths be moved to places below `/`, as `copyToRoot` does")
+            }
+            LayerError::Conflict { .. } => Self::build(
+                error,
+                "leave one of the two out of the layer, or merge them in one derivation, with `buildEnv` for example",
+            ),
+            LayerError::Below { .. } => {
+                Self::build(error, "leave one of the two out of the layer, or move it elsewhere")
+            }
+        }
+    }
+}

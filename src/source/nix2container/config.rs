@@ -1,0 +1,110 @@
+//! Objects that a container's configuration takes over: what to run, and the history of a layer.
+//!
+//! Go does not mind the case of keys, so nix2container's users write `entrypoint` as well as `Entrypoint`.
+//! Here each key gets the spelling of the image specification, and values that say nothing are left out,
+//! as Go does when it writes them.
+
+use serde_json::{Map, Value};
+
+use super::ImageJsonError;
+use super::json::Item;
+use crate::nix::shown;
+
+/// What may stand at a key.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Text,
+    Time,
+    Texts,
+    /// An object whose keys matter alone.
+    Set,
+    /// An object with texts in it.
+    Labels,
+    Flag,
+    Object,
+    Number,
+}
+
+/// Image specification, "OCI Image Configuration", and what Docker adds to its `config`.
+pub(super) const CONFIG: &[(&str, Shape)] = &[
+    ("User", Shape::Text),
+    ("ExposedPorts", Shape::Set),
+    ("Env", Shape::Texts),
+    ("Entrypoint", Shape::Texts),
+    ("Cmd", Shape::Texts),
+    ("Volumes", Shape::Set),
+    ("WorkingDir", Shape::Text),
+    ("Labels", Shape::Labels),
+    ("StopSignal", Shape::Text),
+    ("ArgsEscaped", Shape::Flag),
+    ("Healthcheck", Shape::Object),
+    ("Shell", Shape::Texts),
+    ("OnBuild", Shape::Texts),
+    ("Memory", Shape::Number),
+    ("MemorySwap", Shape::Number),
+    ("CpuShares", Shape::Number),
+];
+
+/// The same of the members of `history`.
+pub(super) const HISTORY: &[(&str, Shape)] = &[
+    ("created", Shape::Time),
+    ("created_by", Shape::Text),
+    ("author", Shape::Text),
+    ("comment", Shape::Text),
+    ("empty_layer", Shape::Flag),
+];
+
+/// The members of an object, those of `known` by these names, without what says nothing. Others stay as they are.
+pub(super) fn normalised(
+    object: &Item<'_>,
+    known: &[(&str, Shape)],
+) -> Result<Map<String, Value>, ImageJsonError> {
+    let mut normal = Map::new();
+    for (name, item) in object.members()? {
+        let same = |(key, _): &&(&str, Shape)| key.eq_ignore_ascii_case(name);
+        let (key, value) = match known.iter().find(same) {
+            Some((key, shape)) => (*key, shape.read(&item)?),
+            None => (name, Some(item.value.clone())),
+        };
+        let Some(value) = value else { continue };
+        if normal.insert(key.to_owned(), value).is_some() {
+            return Err(
+                item.error(format_args!("is another spelling of `{}`, which is there too", shown(key)))
+            );
+        }
+    }
+    Ok(normal)
+}
+
+impl Shape {
+    /// The value as it is written, or nothing if it says nothing.
+    fn read(self, item: &Item<'_>) -> Result<Option<Value>, ImageJsonError> {
+        let silent = match item.value {
+            Value::Null | Value::Bool(false) => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(values) => values.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            Value::Bool(true) | Value::Number(_) => false,
+        };
+        let mut value = item.value.clone();
+        match self {
+            _ if item.value.is_null() => {}
+            Self::Text => _ = item.text()?,
+            Self::Time => _ = item.parsed::<jiff::Timestamp>("time of RFC 3339")?,
+            Self::Texts => item.list()?.iter().try_for_each(|item| item.text().map(drop))?,
+            Self::Set => {
+                let names = item.members()?.into_iter();
+                let nothing = || Value::Object(Map::new());
+                let names = names.map(|(name, _)| (name.to_owned(), nothing()));
+                value = Value::Object(names.collect());
+            }
+            Self::Labels => item.members()?.iter().try_for_each(|(_, item)| item.text().map(drop))?,
+            Self::Flag if item.value.is_boolean() => {}
+            Self::Flag => return Err(item.error("is neither `true` nor `false`")),
+            Self::Object => _ = item.members()?,
+            Self::Number if item.value.is_i64() => {}
+            Self::Number => return Err(item.error("is no whole number")),
+        }
+        Ok((!silent).then_some(value))
+    }
+}

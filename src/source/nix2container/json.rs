@@ -1,0 +1,78 @@
+//! A JSON value that knows where it stands, so that every mistake has its key.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use super::ImageJsonError;
+use crate::nix::shown;
+
+/// A value of a file.
+pub(super) struct Item<'a> {
+    file: &'a str,
+    key: String,
+    pub(super) value: &'a Value,
+}
+
+impl<'a> Item<'a> {
+    /// The whole of a file.
+    pub(super) fn root(file: &'a str, value: &'a Value) -> Self {
+        Self { file, key: String::new(), value }
+    }
+
+    pub(super) fn error(&self, reason: impl Display) -> ImageJsonError {
+        let key = if self.key.is_empty() { "the whole".to_owned() } else { self.key.clone() };
+        ImageJsonError::Key { file: self.file.to_owned(), key, reason: reason.to_string() }
+    }
+
+    /// What stands at `name`. Go reads `null` as if nothing stood there.
+    pub(super) fn get(&self, name: &str) -> Result<Option<Item<'a>>, ImageJsonError> {
+        let Value::Object(members) = self.value else { return Err(self.error("is no object")) };
+        let value = members.get(name).filter(|value| !value.is_null());
+        Ok(value.map(|value| self.member(name, value)))
+    }
+
+    /// What must stand at `name`.
+    pub(super) fn require(&self, name: &str) -> Result<Item<'a>, ImageJsonError> {
+        self.get(name)?.ok_or_else(|| self.member(name, self.value).error("is missing"))
+    }
+
+    /// The members of an object, by their names.
+    pub(super) fn members(&self) -> Result<Vec<(&'a str, Item<'a>)>, ImageJsonError> {
+        let Value::Object(members) = self.value else { return Err(self.error("is no object")) };
+        Ok(members.iter().map(|(name, value)| (name.as_str(), self.member(name, value))).collect())
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<Item<'a>>, ImageJsonError> {
+        let Value::Array(values) = self.value else { return Err(self.error("is no list")) };
+        let item = |(index, value)| Item { file: self.file, key: format!("{}[{index}]", self.key), value };
+        Ok(values.iter().enumerate().map(item).collect())
+    }
+
+    pub(super) fn text(&self) -> Result<&'a str, ImageJsonError> {
+        self.value.as_str().ok_or_else(|| self.error("is no text"))
+    }
+
+    /// The text at `name`; empty where there is none.
+    pub(super) fn text_at(&self, name: &str) -> Result<&'a str, ImageJsonError> {
+        self.get(name)?.map_or(Ok(""), |item| item.text())
+    }
+
+    /// A whole number from 0 to `most`.
+    pub(super) fn number(&self, most: u64) -> Result<u64, ImageJsonError> {
+        let number = self.value.as_u64().filter(|number| *number <= most);
+        number.ok_or_else(|| self.error(format_args!("is no whole number from 0 to {most}")))
+    }
+
+    /// A text of which `what` can be made.
+    pub(super) fn parsed<T: FromStr>(&self, what: &str) -> Result<T, ImageJsonError> {
+        let text = self.text()?;
+        text.parse().map_err(|_| self.error(format_args!("is `{}`, which is no {what}", shown(text))))
+    }
+
+    fn member(&self, name: &str, value: &'a Value) -> Item<'a> {
+        let dot = if self.key.is_empty() { "" } else { "." };
+        Item { file: self.file, key: format!("{}{dot}{}", self.key, shown(name)), value }
+    }
+}
