@@ -108,6 +108,8 @@ impl From<BuildError> for Failure {
             BuildError::Nix(error) => error.into(),
             BuildError::Publish(error) => error.into(),
             BuildError::Archive(error) => error.into(),
+            BuildError::ImageJson(error) => error.into(),
+            BuildError::Planned(error) => error.into(),
             BuildError::Commands(_) => Self::build(
                 error,
                 "mend `extraCommands` of the spec: they see the packages, and neither the host nor the network",

@@ -11,6 +11,7 @@ use crate::source::ReadError;
 use crate::source::archive::ArchiveError;
 use crate::source::docker_tools::ConfError;
 use crate::source::nix::NixError;
+use crate::source::nix2container::{ImageJsonError, LayerError};
 use crate::spec::ProjectPath;
 use crate::yaml;
 
@@ -122,6 +123,12 @@ pub enum BuildError {
         #[source]
         source: ConfError,
     },
+    /// The plan of an image is none.
+    #[error(transparent)]
+    ImageJson(#[from] ImageJsonError),
+    /// A layer cannot be made as it is planned.
+    #[error(transparent)]
+    Planned(LayerError),
     /// The archive that an image is based on cannot be opened.
     #[error("`{archive}`, which the image is based on, cannot be opened")]
     Base {
@@ -194,6 +201,15 @@ impl BuildError {
     /// Whether a binary cache gave other bytes than it should.
     pub(super) fn is_of_wrong_bytes(&self) -> bool {
         matches!(self, Self::Read(ReadError::BinaryCache(error)) if error.is_of_wrong_bytes())
+    }
+}
+
+impl From<LayerError> for BuildError {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Write(source) => Self::Layer { source },
+            error => Self::Planned(error),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod layers;
 mod listing;
 mod locked;
 mod locking;
+mod nix2container;
 mod nix_image;
 mod nix_images;
 mod outlook;

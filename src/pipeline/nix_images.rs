@@ -15,8 +15,10 @@ use super::nix_image::NixImage;
 use super::{BuildError, Event, layered};
 use crate::folder::Folder;
 use crate::nix::{StorePath, System};
+use crate::oci::Tag;
 use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
 use crate::source::nix::{ImageValue, Nix};
+use crate::source::nix2container;
 use crate::spec::{AttrPath, Flake, Installable, ProjectPath};
 
 /// More than any script has that is read for what it says of modes.
@@ -88,7 +90,11 @@ impl NixBuild<'_> {
             return Ok(vec![self.layered(&path, mode, on_event).await?]);
         }
         let path = self.nix.realise_image(&value.derivation, self.roots, &say).await?;
-        let tag = value.image_tag.as_deref().and_then(|tag| tag.parse().ok());
+        let tag: Option<Tag> = value.image_tag.as_deref().and_then(|tag| tag.parse().ok());
+        if path.name().ends_with(".json") {
+            let called = value.image_name.as_deref().unwrap_or(path.name().trim_end_matches(".json"));
+            return Ok(vec![self.planned(&path, called, tag, on_event).await?]);
+        }
         let called = (value.image_name.as_deref(), tag.as_ref());
         NixImage::of_archive(&path, called, &|title| self.annotations(title, None)).await
     }
@@ -108,6 +114,21 @@ impl NixBuild<'_> {
         let annotations = self.annotations(title, Some(&image.created.to_text(self.now)));
         let layers = layered::prepare(image, closure, annotations, self.now, on_event)?;
         Ok(NixImage::of_layers(&name, Some(tag), layers))
+    }
+
+    async fn planned(
+        &self,
+        image_json: &StorePath,
+        name: &str,
+        tag: Option<Tag>,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<NixImage, BuildError> {
+        let closure = self.nix.closure(std::slice::from_ref(image_json)).await?;
+        let image = nix2container::Image::parse(image_json.name(), &read(image_json, MAX_CONF)?)?;
+        let title = name.rsplit('/').next().unwrap_or_default();
+        let annotations = self.annotations(title, Some(&image.created));
+        let layers = super::nix2container::prepare(image, closure, annotations, on_event)?;
+        Ok(NixImage::of_layers(name, tag, layers))
     }
 
     /// Annotations of an image; what is finished says itself when it was created.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use crate::layer::{LayerDigests, LayerPlan, RootTree, StoreMetadata};
 use crate::nix::{Closure, StorePath};
 use crate::oci::DiffId;
 use crate::source::archive::{ArchiveSource, ArchivedLayer};
+use crate::source::nix2container;
 
 /// Who says what is in the layers of an image.
 pub(super) enum Recipe<'a> {
@@ -76,6 +77,8 @@ pub(super) enum TarPlace {
     File(PathBuf),
     /// In the archive of another image.
     Archive(Arc<ArchiveSource>, ArchivedLayer),
+    /// In store paths, as nix2container arranges them.
+    Nix2Container(nix2container::Layer),
 }
 
 impl TarLayer {
@@ -87,6 +90,7 @@ impl TarLayer {
                 archive.copy_layer(layer, &mut sink)?;
                 return Ok(sink);
             }
+            TarPlace::Nix2Container(layer) => return Ok(layer.write(Path::new("/"), sink)?),
         };
         written.map_err(|source| BuildError::Tar { layer: self.summary.clone(), source })?;
         Ok(sink)

@@ -1,4 +1,4 @@
-//! Reads `image.json`, and the `layers.json` that nix2container's `buildLayer` makes.
+//! Reads `image.json`.
 
 use serde_json::{Map, Value};
 
@@ -55,19 +55,11 @@ impl Image {
             layers: image.get("layers")?.map_or(Ok(Vec::new()), |item| layers(&item))?,
         })
     }
-
-    /// Puts layers on top, but for those whose digests are there already.
-    pub fn add(&mut self, layers: Vec<Layer>) {
-        for layer in layers {
-            if self.layers.iter().all(|other| other.digest != layer.digest) {
-                self.layers.push(layer);
-            }
-        }
-    }
 }
 
-/// The layers in `bytes`, the content of the file `layers.json` that messages call `file`.
-pub fn parse_layers(file: &str, bytes: &[u8]) -> Result<Vec<Layer>, ImageJsonError> {
+/// The layers in `bytes`, as the `layers.json` of nix2container's `buildLayer` and its own tests have them.
+#[cfg(test)]
+pub(super) fn parse_layers(file: &str, bytes: &[u8]) -> Result<Vec<Layer>, ImageJsonError> {
     layers(&Item::root(file, &json(file, bytes)?))
 }
 

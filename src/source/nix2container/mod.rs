@@ -39,5 +39,5 @@ mod test_host;
 mod tree;
 
 pub use error::{ImageJsonError, LayerError};
-pub use image::{Image, parse_layers};
+pub use image::Image;
 pub use layer::Layer;

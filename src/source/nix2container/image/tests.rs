@@ -233,20 +233,6 @@ fn an_archive_lies_in_the_store() {
     }
 }
 
-#[test]
-fn layers_are_added_once() {
-    let layers = |layers: &Value| parse_layers("layers.json", &serde_json::to_vec(layers).unwrap()).unwrap();
-    let image_json = image();
-    let mut image = parse(&image_json).unwrap();
-    let mut other = image_json["layers"][1].clone();
-    other["digest"] = json!("sha256:cc45bd46eca903b0900ebb997dffd5778904dca9ec02e7375dd1e653dfb61e2e");
-    other["diff_ids"] = other["digest"].clone();
-
-    image.add(layers(&json!([other, image_json["layers"][0], other])));
-
-    assert_eq!(image.layers, layers(&json!([image_json["layers"][0], image_json["layers"][1], other])));
-}
-
 /// A base image may have a layer twice; what lies between would be lost if it counted once.
 #[test]
 fn layers_of_an_image_keep_their_number_and_order() {

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::source::nix2container::ImageJsonError;
+use crate::source::nix2container::image::parse_layers;
 use crate::source::nix2container::test_host::{PATH, TestHost};
-use crate::source::nix2container::{ImageJsonError, parse_layers};
 
 const DIGEST: &str = "sha256:220ead8c05588559690ad9c8bff2547558cb5047ee5b52a03d0d77a47208f980";
 
