@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use nixlayer::simulate::registry::{RegistrySettings, Resume};
 use rustix::process::{Pid, Signal, kill_process};
@@ -117,8 +118,10 @@ fn a_push_that_is_killed_leaves_the_old_image() {
         write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
 
         let child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
+        let started = Instant::now();
         while chunks.load(Ordering::SeqCst) <= at {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            assert!(started.elapsed() < Duration::from_secs(30), "{at} chunks never came");
+            std::thread::sleep(Duration::from_millis(5));
         }
         kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();

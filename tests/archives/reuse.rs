@@ -2,8 +2,8 @@
 
 use nixlayer::oci::Manifest;
 
-use crate::machine::{Machine, skopeo, succeed, write};
-use crate::seed::{LARGE, Seed};
+use crate::machine::{Machine, fail, skopeo, succeed, write};
+use crate::seed::{LARGE, Seed, archive, layer, manifest};
 
 #[test]
 fn a_second_push_sends_no_layer() {
@@ -26,6 +26,33 @@ fn a_second_push_sends_no_layer() {
     assert_eq!(machine.uploaded(before), seed.config.len(), "{said}");
     assert_eq!(machine.config("1"), seed.config);
     assert_eq!(machine.diff_ids("1"), seed.diff_ids());
+}
+
+#[test]
+fn a_stream_that_says_at_its_start_what_comes_is_believed_to_the_end() {
+    let machine = Machine::new();
+    let seed = Seed::new(16);
+    let names: Vec<String> = (0..3).map(|number| format!("{number}.tar")).collect();
+    let list = manifest(&[("c.json", &["app:1"], &names)]).to_string();
+    let stream = |layers: &[Vec<u8>]| {
+        let mut members: Vec<(&str, &[u8])> =
+            vec![("manifest.json", list.as_bytes()), ("c.json", &seed.config)];
+        members.extend(names.iter().map(String::as_str).zip(layers.iter().map(Vec::as_slice)));
+        write(&machine.place("a.tar"), &archive(&members));
+        machine.push_from(&machine.place("a.tar"), &["-", &machine.tagged("1")])
+    };
+    succeed(&stream(&seed.layers));
+    let old = machine.manifest("1");
+    let before = machine.registry.log().len();
+
+    succeed(&stream(&seed.layers));
+    let mut lying = seed.layers.clone();
+    lying[0] = layer("etc/motd", b"another");
+    let said = fail(&stream(&lying));
+
+    assert_eq!(machine.uploaded(before), 0);
+    assert!(said.contains("the layer `0.tar` has the diff_id"), "{said}");
+    assert_eq!(machine.manifest("1"), old);
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod transfer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use self::reading::Reading;
+use self::reading::{Reading, Wanted};
 use self::transfer::{Sent, Transfer};
 use super::earlier::Earlier;
 use super::{BuildError, Effort, Event, LayerReport, Published, Reuse, blocking};
@@ -63,7 +63,7 @@ impl ArchivePush<'_> {
             let transfer = Transfer::new(destination, &mut earlier, effort, compression, lost);
             let reading = Reading {
                 source: Arc::clone(self.source),
-                image: image.clone(),
+                wanted: image.as_ref().map(|image| Arc::new(Wanted::of(image))),
                 compression,
                 workers: transfer.workers(),
             };

@@ -15,18 +15,25 @@ use crate::nix;
 use crate::oci::{DiffId, Digest};
 use crate::publish::{Blob, BlobWriter};
 use crate::source::archive::{
-    ArchiveContents, ArchiveError, ArchiveFault, ArchiveSource, ArchivedImage, Form, Layer, MemberName,
-    PassedLayer,
+    ArchiveContents, ArchiveError, ArchiveFault, ArchiveSource, ArchivedImage, ArchivedLayer, Form, Layer,
+    MemberName, PassedLayer,
 };
 
 /// An archive that is to be read, and how.
 #[derive(Clone)]
 pub(super) struct Reading {
     pub(super) source: Arc<ArchiveSource>,
-    /// The image that is wanted, if it is known before the pass.
-    pub(super) image: Option<Arc<ArchivedImage>>,
+    /// The layers that are wanted, if that is known before the pass.
+    pub(super) wanted: Option<Arc<Wanted>>,
     pub(super) compression: Compression,
     pub(super) workers: Workers,
+}
+
+/// The layers of an image.
+pub(super) struct Wanted {
+    in_layout: bool,
+    /// Each with its place in the image, from 1; the first one of those that are in it more than once.
+    layers: BTreeMap<MemberName, (usize, ArchivedLayer)>,
 }
 
 /// How a layer travels.
@@ -69,6 +76,21 @@ pub(super) enum Order {
 pub(super) struct Passed {
     pub(super) contents: ArchiveContents,
     pub(super) layers: BTreeMap<MemberName, PassedLayer>,
+}
+
+impl Wanted {
+    pub(super) fn of(image: &ArchivedImage) -> Self {
+        let mut layers = BTreeMap::new();
+        for (index, layer) in image.layers.iter().enumerate() {
+            layers.entry(layer.member.clone()).or_insert((index + 1, layer.clone()));
+        }
+        Self { in_layout: image.manifest.is_some(), layers }
+    }
+
+    /// The place of a layer in the image, from 1; none if it is not in it.
+    pub(super) fn place(&self, member: &MemberName) -> Option<usize> {
+        self.layers.get(member).map(|(place, _)| *place)
+    }
 }
 
 impl Reading {
@@ -138,12 +160,10 @@ impl Reading {
     }
 
     fn travel(&self, layer: &Layer<'_>) -> Travel {
-        let said = self
-            .image
-            .as_ref()
-            .and_then(|image| image.layers.iter().find(|said| said.member == *layer.member()));
-        let in_layout = match &self.image {
-            Some(image) => image.manifest.is_some(),
+        let said = self.wanted.as_ref().and_then(|wanted| wanted.layers.get(layer.member()));
+        let said = said.map(|(_, said)| said);
+        let in_layout = match &self.wanted {
+            Some(wanted) => wanted.in_layout,
             None => self.source.form() == Form::Layout,
         };
         match layer.compression() {
@@ -151,7 +171,7 @@ impl Reading {
             _ if in_layout => {}
             _ => {
                 let diff_id = said.map(|said| said.diff_id);
-                return Travel::Compressed { diff_id: diff_id.or_else(|| diff_id_in(layer.member())) };
+                return Travel::Compressed { diff_id: diff_id.or_else(|| layer.said_diff_id()) };
             }
         }
         // Other names have the digest of the tar, if any.
@@ -206,11 +226,6 @@ impl Reading {
         let (second, _) = self.read(layer, travel, None, arrivals)?;
         if second == *first { Ok(()) } else { Err(ArchiveFault::Duplicate(layer.member().clone())) }
     }
-}
-
-/// What the name of a layer says of it. It may be the digest of something else, and then nobody knows it.
-fn diff_id_in(member: &MemberName) -> Option<DiffId> {
-    format!("sha256:{}", member.hex()?).parse().ok()
 }
 
 /// Checks that a layer that was not sent is the one that is there.

@@ -117,13 +117,14 @@ impl<'a, 'e> Transfer<'a, 'e> {
         while passed.is_none() || !self.under_way.is_empty() {
             tokio::select! {
                 Some(arrival) = arrivals.recv() => {
-                    let wanted = reading.image.as_ref().is_none_or(|image| {
-                        image.layers.iter().any(|layer| layer.member == arrival.member)
-                    });
-                    if wanted {
-                        self.take(arrival, &reading, &sender).await?;
-                    } else {
-                        let _ = arrival.order.send(Order::PassOver);
+                    let place = match &reading.wanted {
+                        Some(wanted) => wanted.place(&arrival.member),
+                        // Of a stream, the place in it is all that is known.
+                        None => Some(self.arrived + 1),
+                    };
+                    match place {
+                        Some(number) => self.take(number, arrival, &reading, &sender).await?,
+                        None => drop(arrival.order.send(Order::PassOver)),
                     }
                 }
                 Some(done) = self.under_way.join_next() => {
@@ -155,13 +156,13 @@ impl<'a, 'e> Transfer<'a, 'e> {
     /// Decides what to do with a layer, and has it done.
     async fn take(
         &mut self,
+        number: usize,
         arrival: Arrival,
         reading: &Reading,
         sender: &mpsc::Sender<Arrival>,
     ) -> Result<(), BuildError> {
         self.arrived += 1;
         let decision = self.decide(&arrival).await?;
-        let number = self.arrived;
         let Arrival { member, travel, order, digests, .. } = arrival;
         let open = match decision {
             Decision::There { fate, layer } => {

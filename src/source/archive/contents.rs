@@ -5,9 +5,11 @@ use std::io::{self, Read as _};
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::docker;
 use super::layer::layer_in;
 use super::tar::Kind;
 use super::{ArchiveFault, Layer, Limits, MemberName, Members};
+use crate::oci::DiffId;
 
 /// So many links may stand one behind the other.
 const MOST_LINKS: usize = 40;
@@ -22,6 +24,8 @@ pub(super) struct Contents {
     layers: BTreeMap<MemberName, u64>,
     links: BTreeMap<MemberName, MemberName>,
     others: BTreeSet<MemberName>,
+    /// What the image says of its layers, as far as that had passed by when the first of them came.
+    said: Option<BTreeMap<MemberName, DiffId>>,
 }
 
 impl Contents {
@@ -66,7 +70,9 @@ impl Contents {
             }
             contents.layers.insert(name.clone(), member.size);
             let (size, most) = (member.size, limits.bytes);
-            visit(&mut Layer { name, size, compression, again, head, members, most })?;
+            let said = contents.said.take().unwrap_or_else(|| docker::diff_ids_of(&contents));
+            let said = contents.said.insert(said).get(&name).copied();
+            visit(&mut Layer { name, size, compression, said, again, head, members, most })?;
         }
         Ok(contents)
     }

@@ -1,14 +1,21 @@
 //! Archives as `docker save` writes them (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset
 //! Format").
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::contents::{Contents, parse};
 use super::image::diff_ids;
 use super::{ArchiveFault, ArchivedImage, ArchivedLayer, MemberName};
+use crate::oci::DiffId;
 
 /// The list of the images.
 pub(super) const MANIFEST: &str = "manifest.json";
+
+/// Of so many images it is found out what they say of their layers before these come. A short list can name a long
+/// configuration often.
+const MOST_AHEAD: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -45,6 +52,18 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
     });
     let layers = layers.collect::<Result<_, ArchiveFault>>()?;
     Ok(ArchivedImage { names: repo_tags.unwrap_or_default(), config, manifest: None, layers })
+}
+
+/// The diff_ids of layers, as far as the list and the configurations are there that say them.
+pub(super) fn diff_ids_of(contents: &Contents) -> BTreeMap<MemberName, DiffId> {
+    let entries = entries(contents).map(|(_, entries)| entries).unwrap_or_default();
+    let said = entries.into_iter().take(MOST_AHEAD).filter_map(|Entry { config, layers, .. }| {
+        let (config, layers) = (MemberName::parse(config.as_bytes()).ok()?, layers?);
+        let diff_ids = diff_ids(&config, contents.document(&config).ok()??, layers.len()).ok()?;
+        let members = layers.into_iter().map(|layer| MemberName::parse(layer.as_bytes()));
+        Some(members.zip(diff_ids).filter_map(|(member, diff_id)| Some((member.ok()?, diff_id))))
+    });
+    said.flatten().collect()
 }
 
 /// A name with all that Docker leaves out (distribution's `reference` package).

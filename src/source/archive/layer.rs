@@ -17,6 +17,8 @@ pub struct Layer<'a> {
     pub(super) name: MemberName,
     pub(super) size: u64,
     pub(super) compression: Compression,
+    /// The diff_id that the image says, if that has passed by already.
+    pub(super) said: Option<DiffId>,
     /// Whether a member of this name has passed by already.
     pub(super) again: bool,
     /// What has been read of it, and is to be read first.
@@ -45,6 +47,12 @@ impl Layer<'_> {
     /// Its bytes in the archive.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The digest that its tar should have, by what has passed by already or by its name. A name may be the digest of
+    /// something else.
+    pub fn said_diff_id(&self) -> Option<DiffId> {
+        self.said.or_else(|| format!("sha256:{}", self.name.hex()?).parse().ok())
     }
 
     /// How it is compressed in the archive.

@@ -5,7 +5,7 @@
 //! whoever reads and are gone then; which layers an image has stands in the JSON, and that may come first or last.
 //!
 //! Whoever made the archive may mean harm. Nothing of it is written anywhere, names and links stay in it, and memory
-//! and time are bounded by [limits](Limits); what is wrong with it is told by name.
+//! and time are bounded by limits; what is wrong with it is told by name.
 //!
 //! 1. [`ArchiveSource::survey`] finds out what is in it, where that costs next to nothing.
 //! 2. [`ArchiveSource::pass`] shows every layer.
@@ -163,7 +163,16 @@ impl ArchiveSource {
                     let compression = layer_in(&head).ok_or_else(|| ArchiveFault::Changed(member.clone()))?;
                     let (name, size, most) = (found.name, found.size, LIMITS.bytes);
                     let members = &mut members;
-                    return visit(&mut Layer { name, size, compression, again: false, head, members, most });
+                    return visit(&mut Layer {
+                        name,
+                        size,
+                        compression,
+                        said: None,
+                        again: false,
+                        head,
+                        members,
+                        most,
+                    });
                 }
             }
             Err(ArchiveFault::Changed(member.clone()))
