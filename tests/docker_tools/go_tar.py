@@ -17,7 +17,9 @@ def write_layer(sink, paths):
             place = source
             if "rewrite" in options:
                 place = re.sub(options["rewrite"]["regex"], options["rewrite"]["repl"], source)
-            members[place or "/"] = (source, permissions(source, options.get("perms", [])))
+            # What is moved to nowhere is left out: `/` is made, and not the store path that becomes it.
+            if place:
+                members[place] = (source, permissions(source, options.get("perms", [])))
     for place in list(members):
         while place != "/":
             place = os.path.dirname(place)
@@ -66,7 +68,7 @@ def write_member(sink, place, source, perms):
         folder, base = os.path.split(place)
         extension = os.path.join(folder, "PaxHeaders.0", base)
         zero = dict.fromkeys(("mode", "uid", "gid", "mtime"), 0) | {"uname": "", "gname": ""}
-        sink.write(header("", ascii(extension), "", zero | {"size": len(text), "type": b"x"}))
+        sink.write(header("", ascii(extension).rstrip("/"), "", zero | {"size": len(text), "type": b"x"}))
         write_padded(sink, [text])
     sink.write(header(prefix, ascii(name), ascii(target), fields))
     if size:
