@@ -63,20 +63,26 @@ fn an_output_of_a_flake_is_an_image() {
     // `<nixpkgs>` means nothing to a flake: this one has its packages with it.
     let flake = format!(
         "{{ outputs = {{ self }}: let pkgs = import ./nixpkgs {{ }}; in {{\n\
-         packages.x86_64-linux.image = with pkgs; {image};\n}}; }}\n"
+         packages.x86_64-linux.default = with pkgs; {image};\n}}; }}\n"
     );
-    let job = TestJob::image_of_expression("").variable("NIXLAYER_SPEC", ".#image");
+    let mut job = TestJob::image_of_expression("");
+    fs::remove_file(job.place("project/default.nix")).unwrap();
     let flake = flake.replace("MARK", &job.mark());
-    let job = job.file("flake.nix", &flake);
+    job = job.file("flake.nix", &flake);
     let copy =
         Command::new("cp").arg("-R").arg(environment().nixpkgs).arg(job.place("project/nixpkgs")).output();
     succeed(copy.unwrap());
     succeed(Command::new("chmod").args(["-R", "u+w"]).arg(job.place("project/nixpkgs")).output().unwrap());
 
-    pushed(&job);
+    for (spec, repository) in [(".", "team/app"), (".#default", "team/app/again")] {
+        job = job
+            .variable("NIXLAYER_SPEC", spec)
+            .variable("NIXLAYER_REPOSITORY", &format!("$CI_REGISTRY/{repository}"));
 
-    assert_eq!(job.tags(), ["team/app:1"]);
-    assert_eq!(job.pushed("1").config(), &json!({ "Cmd": ["hello"] }));
+        pushed(&job);
+
+        assert_eq!(job.pushed_to(repository, "1").config(), &json!({ "Cmd": ["hello"] }), "{spec}");
+    }
 }
 
 #[test]

@@ -185,6 +185,7 @@ fn every_mistake_in_an_expression_says_where_it_is() {
         ("set of nothing", "default.nix", "{ a = 1; }\n".to_owned()),
         ("package", "default.nix", "(import <nixpkgs> { }).hello\n".to_owned()),
         ("function of something", "default.nix", "{ pkgs, version }: pkgs.hello\n".to_owned()),
+        ("two images of one name", "default.nix", format!("let a = {}; in [ a a ]", layered("hello"))),
         ("file that is not there", "images.nix", String::new()),
         ("folder without an expression", "nothing", String::new()),
         ("flake that is not there", ".#image", String::new()),
