@@ -177,7 +177,6 @@ fn every_mistake_in_an_expression_says_where_it_is() {
         ("misspelt package", "default.nix", layered("helo")),
         ("misspelt package in another file", "default.nix#worker", images.clone()),
         ("package of a set that is not there", "default.nix", layered("pkgs.nodePackages.yarn")),
-        ("misspelt argument", "default.nix", layered("hello").replace("contents", "content")),
         ("no Nix at all", "default.nix", layered("hello").replace("};", "}")),
         ("misspelt attribute", "default.nix#wroker", images.clone()),
         ("attribute of an image", "default.nix#web.latest", images),
@@ -185,7 +184,6 @@ fn every_mistake_in_an_expression_says_where_it_is() {
         ("set of nothing", "default.nix", "{ a = 1; }\n".to_owned()),
         ("package", "default.nix", "(import <nixpkgs> { }).hello\n".to_owned()),
         ("function of something", "default.nix", "{ pkgs, version }: pkgs.hello\n".to_owned()),
-        ("two images of one name", "default.nix", format!("let a = {}; in [ a a ]", layered("hello"))),
         ("file that is not there", "images.nix", String::new()),
         ("folder without an expression", "nothing", String::new()),
         ("flake that is not there", ".#image", String::new()),
@@ -204,10 +202,32 @@ fn every_mistake_in_an_expression_says_where_it_is() {
     insta::assert_snapshot!("expressions", all);
 }
 
+/// What Nix says of it is about the package set, which is not the job's.
+#[test]
+fn misspelt_argument_of_an_image_is_named_with_the_right_one() {
+    let job = TestJob::image_of_expression(&layered("hello").replace("contents", "content"));
+
+    let said = mistake(&job);
+
+    assert!(said.contains("called with unexpected argument 'content'\n"), "{said}");
+    assert!(said.contains("Did you mean contents?\n"), "{said}");
+}
+
+#[test]
+fn two_images_of_one_name_are_noticed_before_one_is_pushed() {
+    let job = TestJob::image_of_expression(&format!("let image = {}; in [ image image ]", layered("hello")));
+
+    let said = mistake(&job);
+
+    assert!(said.contains("\nerror: two images would be `REGISTRY/team/app/app:1`\n  fix:   "), "{said}");
+}
+
 #[test]
 fn failed_command_of_an_expression_shows_what_it_said() {
     let commands = "extraCommands = \"seq 12; cp /nowhere/file .\";\n  contents";
     let job = TestJob::image_of_expression(&layered("hello").replace("contents", commands));
 
-    insta::assert_snapshot!("failed_command_of_an_expression", mistake(&job));
+    // What else is built depends on what ran before.
+    let said = mistake(&job).replace("building '/nix/store/HASH-app-base.json.drv'...\n", "");
+    insta::assert_snapshot!("failed_command_of_an_expression", said);
 }
