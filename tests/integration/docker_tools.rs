@@ -162,3 +162,17 @@ fn every_age_of_nixpkgs_gives_the_layers_that_it_gave_then() {
         }
     }
 }
+
+#[test]
+fn an_archive_of_several_images_is_pushed_as_several() {
+    let job = TestJob::image_of_expression(
+        &IMAGES.replace("in rec {", "in rec {\n  merged = dockerTools.mergeImages [ layered copied ];"),
+    )
+    .variable("NIXLAYER_SPEC", "default.nix#merged");
+
+    let outcome = job.run_cleanly();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    let names = ["team/app/copied-MARK:1", "team/app/small-MARK:1"];
+    assert_eq!(job.tags(), names.map(|name| name.replace("MARK", &job.mark())), "{}", outcome.trace);
+}
