@@ -97,9 +97,11 @@ fn every_image_is_the_one_that_skopeo_reads_in_its_archive() {
         "copied",
         "copiedOn",
     ] {
+        // First, since `fakeRootCommands` take a builder outside of our sandbox: one of a daemon, or this one.
+        let theirs = job.image_by_skopeo(&["--attr", attribute]);
+
         let ours = build(&job, attribute);
 
-        let theirs = job.image_by_skopeo(&["--attr", attribute]);
         assert_eq!(timeless(&ours.configuration), timeless(&theirs.configuration), "{attribute}");
         // skopeo writes times in another way.
         assert_eq!(created(&ours), created(&theirs), "{attribute}");
