@@ -165,6 +165,13 @@ impl From<BuildError> for Failure {
             BuildError::OtherTar { .. } => {
                 Self::build(error, "make the image anew: its parts do not belong together")
             }
+            BuildError::Unreadable { ref source, .. }
+            | BuildError::Base { ref source, .. }
+            | BuildError::Tar { ref source, .. }
+                if !is_of_host(source) =>
+            {
+                Self::build(error, "let the image be made of files of the store, with no link that leads out of it")
+            }
             BuildError::Unreadable { .. }
             | BuildError::Base { .. }
             | BuildError::Tar { .. }

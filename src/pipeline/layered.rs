@@ -1,7 +1,7 @@
 //! Layered images of `dockerTools`: the layers as its script would write them, without the script.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,10 @@ use crate::nix::{Closure, StorePath};
 use crate::oci::{DiffId, Platform};
 use crate::source::archive::{ArchiveSource, Form, Select};
 use crate::source::docker_tools::LayeredImage;
+use crate::source::store_file;
+
+/// 64 digits, and a line end.
+const MAX_CHECKSUM: u64 = 100;
 
 /// The image of a `conf.json`, of whose store paths `closure` tells all.
 pub(super) fn prepare(
@@ -24,7 +28,8 @@ pub(super) fn prepare(
     now: Timestamp,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Prepared<'static>, BuildError> {
-    if let Some(path) = image.store_layers.iter().flatten().find(|path| closure.get(path).is_none()) {
+    let named = || image.store_layers.iter().flatten().chain([&image.customisation_layer]);
+    if let Some(path) = named().find(|path| closure.get(path).is_none()) {
         return Err(BuildError::NotReferred { path: path.clone() });
     }
     if image.mtime_is_now {
@@ -79,7 +84,7 @@ impl Base {
     fn read(archive: &Path) -> Result<Self, BuildError> {
         let name = archive.display().to_string();
         let file =
-            File::open(archive).map_err(|source| BuildError::Base { archive: name.clone(), source })?;
+            store_file::open(archive).map_err(|source| BuildError::Base { archive: name.clone(), source })?;
         let source = Arc::new(ArchiveSource::file(&name, Form::Docker, file)?);
         let image = source.image(&Select::At(0))?;
         let configuration: Value = serde_json::from_slice(&image.config).unwrap_or_default();
@@ -120,12 +125,13 @@ fn comment(text: &str) -> Map<String, Value> {
 fn customisation_layer(path: &StorePath) -> Result<TarLayer, BuildError> {
     let folder = path.to_path_buf();
     let unreadable = |source| BuildError::Unreadable { path: path.clone(), source };
-    let checksum = fs::read_to_string(folder.join("checksum")).map_err(unreadable)?;
-    let diff_id: DiffId = format!("sha256:{}", checksum.trim())
-        .parse()
-        .map_err(|error| unreadable(std::io::Error::other(error)))?;
+    let mut checksum = String::new();
+    let file = store_file::open(&folder.join("checksum")).map_err(unreadable)?;
+    file.take(MAX_CHECKSUM).read_to_string(&mut checksum).map_err(unreadable)?;
+    let diff_id: Result<DiffId, _> = format!("sha256:{}", checksum.trim()).parse();
+    let diff_id = diff_id.map_err(|_| unreadable(io::Error::other("its `checksum` is no SHA-256")))?;
     let tar = folder.join("layer.tar");
-    let size = fs::metadata(&tar).map_err(unreadable)?.len();
+    let size = store_file::open(&tar).and_then(|file| file.metadata()).map_err(unreadable)?.len();
     Ok(TarLayer {
         diff_id,
         place: TarPlace::File(tar),

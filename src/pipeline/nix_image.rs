@@ -12,6 +12,7 @@ use crate::nix::StorePath;
 use crate::oci::Tag;
 use crate::publish::Destination;
 use crate::source::archive::{ArchiveSource, Form, Select};
+use crate::source::store_file;
 
 /// An image whose parts are known.
 pub struct NixImage {
@@ -42,7 +43,7 @@ impl NixImage {
         annotations: &dyn Fn(&str) -> BTreeMap<String, String>,
     ) -> Result<Vec<Self>, BuildError> {
         let unreadable = |error| BuildError::Unreadable { path: path.clone(), source: error };
-        let place = path.to_path_buf();
+        let place = store_file::resolve(&path.to_path_buf()).map_err(unreadable)?;
         let shown = path.to_string();
         let source = if place.is_dir() {
             let folder = Dir::open_ambient_dir(&place, ambient_authority()).map_err(unreadable)?;

@@ -4,7 +4,6 @@
 //! from it: then only that is built, and neither an archive nor the script that would write one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ use crate::nix::{StorePath, System};
 use crate::oci::Tag;
 use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
 use crate::source::nix::{ImageValue, Nix};
-use crate::source::nix2container;
+use crate::source::{nix2container, store_file};
 use crate::spec::{AttrPath, Flake, Installable, ProjectPath};
 
 /// More than any script has that is read for what it says of modes.
@@ -143,7 +142,7 @@ impl NixBuild<'_> {
 /// The file at a store path; the rest of one that is longer than `limit` is left out.
 fn read(path: &StorePath, limit: u64) -> Result<Vec<u8>, BuildError> {
     let mut bytes = Vec::new();
-    File::open(path.to_path_buf())
+    store_file::open(&path.to_path_buf())
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(|source| BuildError::Unreadable { path: path.clone(), source })?;
     Ok(bytes)

@@ -1,6 +1,5 @@
 //! What the layers of an image are made of.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +13,7 @@ use crate::layer::{LayerDigests, LayerPlan, RootTree, StoreMetadata};
 use crate::nix::{Closure, StorePath};
 use crate::oci::DiffId;
 use crate::source::archive::{ArchiveSource, ArchivedLayer};
-use crate::source::nix2container;
+use crate::source::{nix2container, store_file};
 
 /// Who says what is in the layers of an image.
 pub(super) enum Recipe<'a> {
@@ -85,7 +84,9 @@ impl TarLayer {
     /// Writes the tar.
     pub(super) fn write<W: Write>(&self, mut sink: W) -> Result<W, BuildError> {
         let written = match &self.place {
-            TarPlace::File(path) => File::open(path).and_then(|mut file| io::copy(&mut file, &mut sink)),
+            TarPlace::File(path) => {
+                store_file::open(path).and_then(|mut file| io::copy(&mut file, &mut sink))
+            }
             TarPlace::Archive(archive, layer) => {
                 archive.copy_layer(layer, &mut sink)?;
                 return Ok(sink);

@@ -7,6 +7,7 @@ pub mod docker_tools;
 pub mod local_store;
 pub mod nix;
 pub mod nix2container;
+pub mod store_file;
 mod store_paths;
 
 pub use store_paths::{ReadError, StorePaths, Upcoming};

@@ -22,6 +22,7 @@ mod expressions;
 mod fixtures;
 #[cfg(test)]
 mod host;
+mod hostile_expressions;
 #[cfg(test)]
 mod images;
 #[cfg(test)]

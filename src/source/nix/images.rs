@@ -171,7 +171,7 @@ impl Nix {
 }
 
 fn forged() -> String {
-    format!("it has a {FORGED}")
+    format!("it is a {FORGED}")
 }
 
 impl Described {
