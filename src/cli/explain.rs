@@ -1,6 +1,6 @@
 //! `nixlayer explain`: why a store path is in an image, and what it costs.
 
-use super::spec_place::{DefinitionOptions, SpecPlace};
+use super::spec_place::{DefinitionOptions, SpecPlace, spec_file};
 use super::target::Image;
 use super::{say, until_interrupted};
 use crate::failure::Failure;
@@ -19,15 +19,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn explain(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let is_spec = [".yaml", ".yml"].iter().any(|ending| arguments.subject.ends_with(ending));
+    let subject = &arguments.subject;
+    let is_definition = [".yaml", ".yml", ".nix"].iter().any(|ending| subject.ends_with(ending));
     until_interrupted(async {
-        if is_spec { explain_spec(arguments, driver).await } else { explain_image(arguments, driver).await }
+        if is_definition || subject.contains('#') {
+            explain_spec(&spec_file(subject)?, arguments, driver).await
+        } else {
+            explain_image(arguments, driver).await
+        }
     })
     .await
 }
 
-async fn explain_spec(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let place = SpecPlace::open(&arguments.subject, &arguments.options, driver)?;
+async fn explain_spec(file: &str, arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
+    let place = SpecPlace::open(file, &arguments.options, driver)?;
     let build = place.build();
     let prepared = build.prepare(&|event: Event| say(&event.to_string())).await?;
     print_all(&prepared.explain(&arguments.path), arguments)

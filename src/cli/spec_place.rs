@@ -51,7 +51,7 @@ pub(super) fn spec_file(definition: &str) -> Result<String, Failure> {
         Definition::Spec(file) => Ok(file),
         Definition::Nix(installable) => Err(Failure::build(
             format!("`{installable}` is no image spec"),
-            "name a spec that ends in `.yaml`: what is defined in Nix, Nix alone can tell",
+            "name a spec that ends in `.yaml`; what is defined in Nix has no lock, and is explained once it is pushed",
         )),
     }
 }
