@@ -37,20 +37,20 @@ def below(path):
 
 
 def permissions(source, perms):
-    """What the rules say of a file; the last that says something wins."""
+    """What the rules say of a file. Each that matches sets the owner, and else what it names."""
     found = {}
     for perm in perms:
         if re.search(perm["regex"], source):
-            found |= {key: value for key, value in perm.items() if key != "regex"}
+            found |= {"uid": perm.get("uid", 0), "gid": perm.get("gid", 0)}
+            found |= {key: perm[key] for key in ("mode", "uname", "gname") if perm.get(key)}
     return found
 
 
 def write_member(sink, place, source, perms):
     mode = stat.S_IFDIR | 0o755 if source is None else os.lstat(source).st_mode
     kind = stat.S_IFMT(mode)
-    mode = int(perms["mode"], 8) if "mode" in perms else stat.S_IMODE(mode)
-    if kind == stat.S_IFLNK:
-        mode = 0o777
+    mode = 0o777 if kind == stat.S_IFLNK else stat.S_IMODE(mode)
+    mode = int(perms["mode"], 8) if "mode" in perms else mode
     target = os.readlink(source) if kind == stat.S_IFLNK else ""
     size = os.lstat(source).st_size if kind == stat.S_IFREG else 0
     fields = {"mode": mode, "size": size, "mtime": 1, "type": TYPES[kind]}
@@ -68,6 +68,7 @@ def write_member(sink, place, source, perms):
         folder, base = os.path.split(place)
         extension = os.path.join(folder, "PaxHeaders.0", base)
         zero = dict.fromkeys(("mode", "uid", "gid", "mtime"), 0) | {"uname": "", "gname": ""}
+        # A name of other letters alone leaves a slash at the end, which Go takes away.
         sink.write(header("", ascii(extension).rstrip("/"), "", zero | {"size": len(text), "type": b"x"}))
         write_padded(sink, [text])
     sink.write(header(prefix, ascii(name), ascii(target), fields))

@@ -175,6 +175,10 @@ fn an_archive_of_several_images_is_pushed_as_several() {
     let outcome = job.run_cleanly();
 
     assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
-    let names = ["team/app/copied-MARK:1", "team/app/small-MARK:1"];
-    assert_eq!(job.tags(), names.map(|name| name.replace("MARK", &job.mark())), "{}", outcome.trace);
+    let names = ["copied-MARK", "small-MARK"].map(|name| name.replace("MARK", &job.mark()));
+    assert_eq!(job.tags(), names.clone().map(|name| format!("team/app/{name}:1")), "{}", outcome.trace);
+    for name in names {
+        let image = job.pushed_to(&format!("team/app/{name}"), "1");
+        assert_eq!(image.manifest["annotations"]["org.opencontainers.image.title"], name);
+    }
 }
