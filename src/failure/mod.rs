@@ -8,6 +8,8 @@
 
 mod classify;
 mod images;
+mod network;
+mod packages;
 
 use std::error::Error;
 use std::fmt;

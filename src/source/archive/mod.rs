@@ -18,6 +18,7 @@
 mod contents;
 mod docker;
 mod error;
+mod extended;
 mod folder;
 mod image;
 mod input;

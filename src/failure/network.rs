@@ -1,0 +1,174 @@
+//! Who can fix what went wrong on the way to a registry, or there.
+
+use super::Failure;
+use crate::http::{CertificateFault, ClientCertificateFault, HttpError, Place, RedirectRule};
+use crate::publish::{Answer, AuthError, PublishError, Refusal};
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        match &error {
+            HttpError::CaFile { .. } | HttpError::Setup { .. } => {
+                Self::system(error).fix("give `registries.HOST.ca_file` a file of PEM certificates")
+            }
+            HttpError::ClientCertificate { host, fault } => {
+                let fix = client_certificate_fix(*fault, host);
+                Self::system(error).fix(fix)
+            }
+            HttpError::ClientRefused { .. } => Self::system(error).fix(
+                "give `client_certificate` and `client_key` of `registries.HOST` or `caches.URL` what it takes, in the \
+                 admin's configuration",
+            ),
+            HttpError::Proxy { .. } => Self::system(error).fix("mend `HTTPS_PROXY` of the runner's environment"),
+            HttpError::NotEncrypted { .. } => Self::system(error)
+                .fix("serve the registry with TLS, or set `registries.HOST.plain_http: true` in the admin's configuration"),
+            HttpError::NotTls { host } => {
+                let fix = format!("if `{host}` is meant to be without TLS, {}", plain_http(host));
+                Self::system(error).fix(fix)
+            }
+            HttpError::Certificate { host, fault, .. } => {
+                let fix = certificate_fix(*fault, &format!("registries.{host}.ca_file"));
+                Self::system(error).fix(fix)
+            }
+            HttpError::Redirect { to, rule, .. } => match redirect_fix(to, *rule) {
+                Some(fix) => Self::system(error).fix(fix),
+                None => Self::system(error),
+            },
+            HttpError::NoUrl { .. }
+            | HttpError::Connect { .. }
+            | HttpError::Silent { .. }
+            | HttpError::Broken { .. }
+            | HttpError::TooLong { .. } => Self::system(error),
+        }
+    }
+}
+
+/// What mends a server's certificate; `ca_file` is the key under which the admin can name its authority.
+pub(super) fn certificate_fix(fault: CertificateFault, ca_file: &str) -> String {
+    match fault {
+        CertificateFault::Expired => "renew it, or set the clock of the runner's host".to_owned(),
+        CertificateFault::NotYetValid => "set the clock of the runner's host, or wait".to_owned(),
+        CertificateFault::OtherName => {
+            "use the name that it is for, or let it be made for this one as well".to_owned()
+        }
+        CertificateFault::UnknownIssuer => format!(
+            "give `{ca_file}` the certificate of the authority that signed it, in the admin's configuration"
+        ),
+        CertificateFault::Authority => format!(
+            "let the server use a certificate that the authority signs, and give `{ca_file}` the authority's"
+        ),
+        CertificateFault::Revoked => {
+            "let the server use a new one, and find out why it was revoked".to_owned()
+        }
+        CertificateFault::Other => "let the server use a certificate that other programs accept".to_owned(),
+    }
+}
+
+/// What mends the client certificate for `host`.
+fn client_certificate_fix(fault: ClientCertificateFault, host: &str) -> String {
+    let keys = format!("for `{host}` in the admin's configuration");
+    match fault {
+        ClientCertificateFault::NoCertificate => {
+            format!("give `client_certificate` a file of PEM certificates, {keys}")
+        }
+        ClientCertificateFault::NoKey => {
+            format!("give `client_key` a file with a PEM key that needs no passphrase, {keys}")
+        }
+        ClientCertificateFault::Mismatch => {
+            format!(
+                "let `client_certificate` and `client_key` be a pair, the host's own certificate first, {keys}"
+            )
+        }
+        ClientCertificateFault::Unusable => format!("use an RSA, ECDSA or Ed25519 certificate, {keys}"),
+    }
+}
+
+/// What the admin can do about a redirect `to` somewhere that `rule` forbids.
+pub(super) fn redirect_fix(to: &str, rule: RedirectRule) -> Option<String> {
+    match rule {
+        RedirectRule::Beyond(Place::LinkLocal) => {
+            Some("nothing makes up for that: find out why the server leads there".to_owned())
+        }
+        RedirectRule::Beyond(Place::Public | Place::Private | Place::Loopback) => Some(format!(
+            "if that is where the server keeps its blobs, add the host of `{to}` to `trusted_hosts` of the admin's \
+             configuration"
+        )),
+        RedirectRule::LeavesHttps | RedirectRule::NotEncrypted => {
+            Some("serve what the server leads to with TLS as well".to_owned())
+        }
+        RedirectRule::TooMany => None,
+    }
+}
+
+fn plain_http(host: &str) -> String {
+    format!("set `registries.{host}.plain_http: true` in the admin's configuration")
+}
+
+const PROJECT_ACCESS: &str = "check that the container registry is on in the project's settings, that the job's user may \
+                              push to it, and that no protection rule covers the repository";
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        match &error {
+            AuthError::CredentialsRefused { .. } => Self::build(
+                error,
+                "start the job again: its token ends with it; outside GitLab, log in to the registry again",
+            ),
+            AuthError::CredentialsMissing { .. } => Self::build(
+                error,
+                "log in to the registry, so that its credentials are in the Docker configuration",
+            ),
+            AuthError::Denied { .. } | AuthError::NotGranted { .. } => Self::build(error, PROJECT_ACCESS),
+            AuthError::NotEnabled { .. } => {
+                Self::build(error, "enable the container registry in the project's settings")
+            }
+            AuthError::PlainRealm { host, .. } => {
+                let fix = format!("if `{host}` is meant to be without TLS, {}", plain_http(host));
+                Self::system(error).fix(fix)
+            }
+            AuthError::ForeignRealm { .. } => Self::system(error)
+                .fix("if that host belongs to the registry, add it to `registries.HOST.token_hosts`"),
+            AuthError::Challenge { .. } | AuthError::NoToken { .. } | AuthError::TokenUnreadable { .. } => {
+                Self::system(error)
+            }
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Http(error) => error.into(),
+            PublishError::Auth(error) => error.into(),
+            PublishError::Refused { ref answer, .. } => match fix_of(answer) {
+                Some(fix) => Self::build(error, fix),
+                None => Self::system(error),
+            },
+            PublishError::TagProtected { .. } => {
+                Self::build(error, "push another tag, or change the project's tag rules")
+            }
+            PublishError::Location { .. } => Self::system(error).fix(
+                "let the registry's proxy pass on the scheme and host of requests, or set `relativeurls`",
+            ),
+            PublishError::Layout { .. } | PublishError::LayoutIndex { .. } => {
+                Self::build(error, "name a folder that can be written and holds an image layout or nothing")
+            }
+            PublishError::WrongDigest { .. } | PublishError::ProducerGone => Self::system(error),
+        }
+    }
+}
+
+/// What the job's author can do about a refusal; nothing if the registry is at fault.
+fn fix_of(answer: &Answer) -> Option<&'static str> {
+    match answer.refusal() {
+        Refusal::Unauthorized | Refusal::Denied => Some(PROJECT_ACCESS),
+        Refusal::Repository => {
+            Some("name a repository at or below the project's own, at most two names deep")
+        }
+        Refusal::Manifest => Some("check the tag and the limits of the registry on layers and manifests"),
+        Refusal::BlobMissing
+        | Refusal::Content
+        | Refusal::Upload
+        | Refusal::Unavailable
+        | Refusal::Unexpected => None,
+    }
+}

@@ -1,0 +1,114 @@
+//! Who can fix what went wrong with Nix, the host's store and binary caches.
+
+use super::Failure;
+use super::network::{certificate_fix, redirect_fix};
+use crate::http::HttpError;
+use crate::source::ReadError;
+use crate::source::binary_cache::{BinaryCacheError, CacheFault};
+use crate::source::nix::NixError;
+
+impl From<NixError> for Failure {
+    fn from(error: NixError) -> Self {
+        match &error {
+            NixError::Unknown { .. } | NixError::NoPackage { .. } => {
+                Self::build(error, "check the spelling, and that `nixpkgs:` is the package set that has it")
+            }
+            NixError::NoAttribute { near, .. } if near.is_empty() => {
+                Self::build(error, "check the spelling of what follows the `#`")
+            }
+            NixError::NoAttribute { near, .. } => {
+                let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                let fix = format!("write {}", near.join(" or "));
+                Self::build(error, fix)
+            }
+            NixError::Arguments { .. } => {
+                Self::build(error, "give them defaults, as in `{ pkgs ? import <nixpkgs> { } }:`")
+            }
+            NixError::NoImage { .. } => Self::build(
+                error,
+                "name the image itself behind a `#`, as in `default.nix#image`, or let the file be one",
+            ),
+            NixError::Refused { .. } | NixError::Expression { .. } => {
+                Self::build(error, "mend the expression or package that Nix names")
+            }
+            NixError::Start { .. } => Self::system(error).fix(
+                "install Nix and bubblewrap on the runner's host, or say in `nix.programs` and `scripts.path` where they are",
+            ),
+            NixError::Folder { .. } => Self::system(error).fix("let the runner's user write there"),
+            NixError::Host { .. } | NixError::BrokenOff { .. } | NixError::Answer { .. } => Self::system(error),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::BinaryCache(error) => error.into(),
+            ReadError::Altered { ref path, .. } => {
+                let fix = format!("mend the store of this host with `nix-store --repair-path {path}`");
+                Self::system(error).fix(fix)
+            }
+            ReadError::Disk { .. } | ReadError::Visit(_) => Self::system(error),
+        }
+    }
+}
+
+impl From<BinaryCacheError> for Failure {
+    fn from(error: BinaryCacheError) -> Self {
+        match &error {
+            BinaryCacheError::NoCache { .. } => Self::system(error).fix(
+                "list a binary cache in `caches` of the admin's configuration, or name one in `caches` of the spec",
+            ),
+            BinaryCacheError::Missing { .. } => Self::build(
+                error,
+                "copy it to one of them (`nix copy --to`), or lock packages that they have (`nixlayer lock --update`)",
+            ),
+            BinaryCacheError::Fault { cache, fault, .. } => match &**fault {
+                CacheFault::Differs { .. } => Self::build(
+                    error,
+                    "run `nixlayer lock --update` if the cache is right; if the lock is, the cache was given something else",
+                ),
+                CacheFault::Unsigned => Self::system(error).fix(
+                    "give `caches.URL.public_keys` the key that signs the cache, in the admin's configuration",
+                ),
+                CacheFault::Http(HttpError::ClientRefused { .. }) => Self::system(error).fix(
+                    "give `caches.URL.client_certificate` and `client_key` what it takes, in the admin's configuration",
+                ),
+                // A folder of the project is its author's to mend, whatever is wrong with it.
+                _ if cache.starts_with("./") => {
+                    let fix = format!("make `{cache}` anew with `nix copy --to`, and commit all of it");
+                    Self::build(error, fix)
+                }
+                CacheFault::Http(HttpError::NotEncrypted { .. }) => Self::system(error)
+                    .fix("list the cache by its `http://` address, if it is meant to be without TLS"),
+                CacheFault::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Self::system(error)
+                    .fix("give `caches.URL.netrc_file` or `token_file` credentials that the cache takes"),
+                CacheFault::Http(HttpError::Certificate { fault, .. }) => {
+                    let fix = certificate_fix(*fault, "caches.URL.ca_file");
+                    Self::system(error).fix(fix)
+                }
+                CacheFault::Http(HttpError::Redirect { to, rule, .. }) => match redirect_fix(to, *rule) {
+                    Some(fix) => Self::system(error).fix(fix),
+                    None => Self::system(error),
+                },
+                CacheFault::Http(_)
+                | CacheFault::Refused { .. }
+                | CacheFault::File { .. }
+                | CacheFault::CacheInfo(_)
+                | CacheFault::NarInfo(_)
+                | CacheFault::Encoding { .. }
+                | CacheFault::OtherPath(_)
+                | CacheFault::Elsewhere { .. }
+                | CacheFault::FileSize { .. }
+                | CacheFault::FileHash { .. }
+                | CacheFault::Compressed { .. }
+                | CacheFault::Surplus { .. }
+                | CacheFault::Nar { .. }
+                | CacheFault::TooLarge { .. }
+                | CacheFault::NarSize { .. }
+                | CacheFault::NarHash { .. }
+                | CacheFault::Gone => Self::system(error),
+            },
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Archives that lie, or are damaged.
+
+use super::*;
+
+#[test]
+fn a_hostile_name_or_link_is_refused() {
+    for name in ["/etc/passwd", "../x", "a/../../x"] {
+        let said = format!("`{name}` is no name of a member: names stay in the archive, and are UTF-8");
+        assert_eq!(fault(Parts::default().file(name, b"x")), said);
+        assert_eq!(fault(Parts::default().add(EntryType::Link, "link", name, b"")), said);
+    }
+    for target in ["/etc/passwd", "../../x"] {
+        let said = format!("`{target}` is no name of a member: names stay in the archive, and are UTF-8");
+        assert_eq!(fault(Parts::default().add(EntryType::Symlink, "a/link", target, b"")), said);
+    }
+    let circle = Parts::default()
+        .json("manifest.json", &json!([{ "Config": "c.json", "Layers": ["a"] }]))
+        .file("c.json", &config(&[diff_id(b"")]))
+        .add(EntryType::Symlink, "a", "b", b"")
+        .add(EntryType::Symlink, "b", "a", b"")
+        .0
+        .clone();
+    assert_eq!(fault(&Parts(circle)), "the link `a` leads nowhere but to other links");
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let (one, two) = (layer("one"), layer("two"));
+    let good = config(&[diff_id(&one)]);
+    let digest = diff_id(&one);
+
+    let cases = [
+        (docker(&config(&[]), &[("1.tar", &one)]), "the image has 1 layers, and its configuration says 0"),
+        (
+            docker(&config(&[digest.clone(), digest.clone()]), &[("1.tar", &one)]),
+            "the image has 1 layers, and its configuration says 2",
+        ),
+        (docker(&good, &[("1.tar", &two)]), "the layer `1.tar` has the diff_id `sha256:"),
+        (docker(&good, &[("1.tar", b"neither tar nor anything")]), "`1.tar` is no layer"),
+        (
+            docker(&config(&["sha256:../../x".to_owned()]), &[("1.tar", &one)]),
+            "`c.json` says `sha256:../../x` in the place of a digest",
+        ),
+        (docker(b"{}", &[("1.tar", &one)]), "`c.json` is no configuration of an image"),
+        (docker(b"{", &[("1.tar", &one)]), "`c.json` cannot be understood"),
+        (docker(b"[1]", &[("1.tar", &one)]), "`c.json` cannot be understood"),
+    ];
+    for (parts, said) in cases {
+        let fault = fault(&parts);
+        assert!(fault.starts_with(said), "{fault}");
+    }
+
+    let without = docker(&good, &[("1.tar", &one)]).finish();
+    let names = String::from_utf8_lossy(&without[512..600]).into_owned();
+    assert!(names.contains("1.tar"), "{names}");
+    let mut missing = Parts::default();
+    missing
+        .json("manifest.json", &json!([{ "Config": "c.json", "Layers": ["1.tar"] }]))
+        .file("c.json", &good);
+    assert_eq!(fault(&missing), "`manifest.json` names `1.tar`, which is not there");
+    let mut outside = Parts::default();
+    outside.json("manifest.json", &json!([{ "Config": "../c.json", "Layers": [] }]));
+    assert!(fault(&outside).starts_with("`../c.json` is no name of a member"));
+    assert!(fault(Parts::default().file("x", b"y")).starts_with("it holds no image"));
+    assert_eq!(
+        fault(Parts::default().json("manifest.json", &json!([]))),
+        "it holds no image: there is no image in its list"
+    );
+}
+
+#[test]
+fn two_members_of_one_name_are_refused_unless_they_are_equal_layers() {
+    let (one, two) = (layer("one"), layer("two"));
+    let good = config(&[diff_id(&one)]);
+    let twice = |name: &str, contents: &[u8]| {
+        let mut parts = docker(&good, &[("1.tar", &one)]);
+        parts.file(name, contents);
+        parts
+    };
+
+    assert_eq!(fault(&twice("manifest.json", b"[]")), "it has two members `manifest.json`");
+    assert_eq!(fault(&twice("./c.json", &good)), "it has two members `c.json`");
+    let longer = [two.as_slice(), &[0; 512]].concat();
+    assert_eq!(fault(&twice("1.tar", &longer)), "it has two members `1.tar`");
+    let again = stream(twice("1.tar", &one).finish(), Form::Any);
+    assert!(checked(&again, &Select::Only).is_ok());
+    let mut seen = Vec::new();
+    let again = stream(twice("1.tar", &two).finish(), Form::Any);
+    again
+        .pass(&mut |layer| {
+            seen.push(layer.is_again());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(seen, [false, true]);
+}
+
+#[test]
+fn what_ends_early_is_told_by_the_member() {
+    let one = layer("one");
+    let bytes = docker(&config(&[diff_id(&one)]), &[("1.tar", &one)]).finish();
+    let cut = bytes[..bytes.len() - 1024 - 700].to_vec();
+
+    for source in [stream(cut.clone(), Form::Any), in_file(&cut, Form::Any)] {
+        let error = checked(&source, &Select::Only).unwrap_err();
+        assert_eq!(error.fault.to_string(), "it ends within `1.tar`");
+    }
+    let file = in_file(&cut, Form::Any);
+    assert_eq!(file.survey().unwrap_err().fault.to_string(), "it ends within `1.tar`");
+    let whole = gzip(&bytes);
+    let cut = stream(whole[..whole.len() - 9].to_vec(), Form::Any);
+    assert_eq!(checked(&cut, &Select::Only).unwrap_err().fault.to_string(), "it cannot be decompressed");
+}
+
+#[test]
+fn large_json_is_not_read() {
+    let mut parts = Parts::default();
+    parts.file("manifest.json", &vec![b' '; 9 << 20]);
+    assert_eq!(fault(&parts), "`manifest.json` has more than 8388608 bytes");
+    let mut many = Parts::default();
+    let document = format!("[{}1]", "1,".repeat(3 << 20));
+    for number in 0..12 {
+        many.file(&format!("{number}.json"), document.as_bytes());
+    }
+    assert_eq!(fault(&many), "all JSON in it has more than 67108864 bytes");
+}
