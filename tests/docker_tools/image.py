@@ -77,10 +77,11 @@ def append_closure(layer, paths):
     if not paths:
         return
     append = ["tar", "--append", "--file", str(layer), *FLAGS.split(), "--mtime", f"@{os.environ['SOURCE_DATE_EPOCH']}"]
+    # Not the folder of the store itself: tar fails when that changes meanwhile.
+    pathlib.Path("top/nix/store").mkdir(parents=True)
+    subprocess.run([*append, "--mode", "0755", "--directory", "top", "./nix"], check=True)
     # The names begin with a dot, as those of the other files do.
-    append += ["--transform", "flags=r;s,^/,./,"]
-    subprocess.run([*append, "--mode", "0755", "--no-recursion", "/nix", "/nix/store"], check=True)
-    subprocess.run([*append, *paths], check=True)
+    subprocess.run([*append, "--transform", "flags=r;s,^/,./,", *paths], check=True)
 
 
 main()
