@@ -1,11 +1,13 @@
 //! `nixlayer build`: the same as an image job, outside GitLab.
 
+use std::collections::BTreeSet;
+
 use super::nix_place::NixPlace;
 use super::spec_place::{DefinitionOptions, SpecPlace};
 use super::target::Target;
 use super::{say, until_interrupted};
 use crate::failure::Failure;
-use crate::pipeline::{Event, Published, Totals};
+use crate::pipeline::{Event, NixImage, Published, Totals};
 use crate::spec::{Definition, Installable};
 use crate::stage::Driver;
 
@@ -54,17 +56,36 @@ async fn build_nix(wanted: &Installable, arguments: &Arguments, driver: &Driver<
     let place = NixPlace::open(wanted, &arguments.options, driver)?;
     let images = place.build().prepare(&show).await?;
     for target in &arguments.to {
-        for image in &images {
-            let of_several = if images.len() > 1 { Some(target.below(&image.name)?) } else { None };
-            let target = of_several.as_ref().unwrap_or(target);
+        for (target, image) in targets(target, &images)? {
             let destination = target.destination(driver)?;
             let tags = [target.tag().cloned().unwrap_or_else(|| image.tag())];
-            let reuse = driver.reuse(Vec::new(), arguments.verify_layers, &say)?;
+            let reuse = place.reuse(target.repository(), arguments.verify_layers)?;
             let effort = driver.effort(target.host());
             summarise(&image.publish(&destination, &tags, effort, &reuse, &show).await?);
         }
     }
     Ok(())
+}
+
+/// Where each image goes: one to the destination that was said, several below it under their own names.
+fn targets<'a>(target: &Target, images: &'a [NixImage]) -> Result<Vec<(Target, &'a NixImage)>, Failure> {
+    if let [image] = images {
+        return Ok(vec![(target.clone(), image)]);
+    }
+    let mut taken = BTreeSet::new();
+    let mut targets = Vec::new();
+    for image in images {
+        let tag = target.tag().cloned().unwrap_or_else(|| image.tag());
+        if !taken.insert((&image.name, tag)) {
+            let error = format!("two images are called `{}`, and have one tag", image.name);
+            return Err(Failure::build(
+                error,
+                "give them names or tags of their own, or name one behind a `#`",
+            ));
+        }
+        targets.push((target.below(&image.name)?, image));
+    }
+    Ok(targets)
 }
 
 fn show(event: Event) {

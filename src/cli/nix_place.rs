@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::say;
 use super::spec_place::DefinitionOptions;
 use super::workplace::Workplace;
 use crate::failure::Failure;
-use crate::pipeline::NixBuild;
+use crate::oci::Repository;
+use crate::pipeline::{NixBuild, Reuse, usual_reuse};
 use crate::source::nix::Nix;
 use crate::spec::Installable;
 use crate::stage::Driver;
@@ -30,6 +32,13 @@ impl<'a> NixPlace<'a> {
         let revision = place.commit().map(|commit| commit.revision);
         let revision = revision.map(|revision| ("org.opencontainers.image.revision".to_owned(), revision));
         Ok(Self { wanted, place, nix, annotations: revision.into_iter().collect() })
+    }
+
+    /// What may spare a push to `repository` its layers.
+    pub(super) fn reuse(&self, repository: Option<&Repository>, verify: bool) -> Result<Reuse, Failure> {
+        let variable = |name: &str| self.place.variable(name);
+        let from = repository.map(|repository| usual_reuse(repository, &variable));
+        self.place.driver.reuse(from.unwrap_or_default(), verify, &say)
     }
 
     /// The build of what is wanted.

@@ -83,7 +83,7 @@ async fn of_nix(
         let error = format!("`{wanted}` means several images: {}", names.join(", "));
         return Err(Failure::build(error, "name one of them behind a `#`"));
     };
-    let reuse = driver.reuse(Vec::new(), false, &|_| {})?;
+    let reuse = place.reuse(arguments.against.as_ref().map(|image| &image.repository), false)?;
     let outlook = match &arguments.against {
         None => image.outlook(None, &reuse, show).await?,
         Some(target) => {

@@ -103,12 +103,13 @@ impl Target {
     /// The same for one of several images: a repository or folder below.
     pub(super) fn below(&self, name: &str) -> Result<Self, Failure> {
         match self {
-            Self::OciLayout(folder) => Ok(Self::OciLayout(folder.join(name))),
+            // What is no name in a registry could lead out of the folder.
+            Self::OciLayout(folder) => {
+                below("localhost", name)?;
+                Ok(Self::OciLayout(folder.join(name)))
+            }
             Self::Registry(Image { repository, tag }) => {
-                let below = format!("{repository}/{name}").parse();
-                let repository = below.map_err(|error: ReferenceError| {
-                    Failure::build(error, "give the image a name that a registry takes")
-                })?;
+                let repository = below(&repository.to_string(), name)?;
                 Ok(Self::Registry(Image { repository, tag: tag.clone() }))
             }
         }
@@ -118,4 +119,10 @@ impl Target {
     pub(super) fn host(&self) -> Option<&str> {
         self.repository().map(Repository::registry)
     }
+}
+
+fn below(place: &str, name: &str) -> Result<Repository, Failure> {
+    format!("{place}/{name}")
+        .parse()
+        .map_err(|error: ReferenceError| Failure::build(error, "give the image a name that a registry takes"))
 }

@@ -116,6 +116,10 @@ impl From<BuildError> for Failure {
             BuildError::NoExpression { .. } | BuildError::NoFlake { .. } => {
                 Self::build(error, "commit the file, or correct its name")
             }
+            BuildError::Tag(_) => Self::build(error, "correct the image's `tag` in the expression"),
+            BuildError::TooManyImages { .. } | BuildError::TooLarge { .. } => {
+                Self::build(error, "make several smaller ones of it, and name one behind a `#`")
+            }
             BuildError::Conf { .. } | BuildError::NotReferred { .. } => Self::build(
                 error,
                 "make it with `dockerTools` of a nixpkgs from 20.09 on; if that is what made it, tell us",

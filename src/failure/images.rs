@@ -71,6 +71,9 @@ impl From<ImageJsonError> for Failure {
 impl From<LayerError> for Failure {
     fn from(error: LayerError) -> Self {
         match error {
+            LayerError::Read { ref source, .. } if !is_of_host(source) => {
+                Self::build(error, "let the file be a tar, compressed as its `mediatype` says")
+            }
             LayerError::Read { .. } | LayerError::Write(_) => Self::system(error),
             LayerError::Kind(_) | LayerError::Outside(_) => Self::build(
                 error,

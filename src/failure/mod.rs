@@ -105,9 +105,16 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The most characters of one reason: it may quote what somebody else wrote, and logs have an end.
+const MOST_TEXT: usize = 16 << 10;
+
 /// Lines after the first stand below the first one's text.
 fn indented(text: &str) -> String {
-    text.trim_end().replace('\n', "\n         ")
+    let shown = match text.char_indices().nth(MOST_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.trim_end().to_owned(),
+    };
+    shown.replace('\n', "\n         ")
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //! GitLab stores reports of failed jobs too, so they are written when the tags have moved and not
 //! before.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Job;
@@ -31,25 +33,24 @@ impl PushedImage<'_> {
         format!("{}@{}", self.repository, self.digest)
     }
 
-    /// The variables that name the image, and end with `suffix`.
-    fn variables(&self, suffix: &str) -> String {
+    /// The variables that name the image.
+    fn variables(&self) -> String {
         let mut text = format!(
-            "NIXLAYER_IMAGE{suffix}={}\nNIXLAYER_DIGEST{suffix}={}\nNIXLAYER_REF{suffix}={}\n",
+            "NIXLAYER_IMAGE={}\nNIXLAYER_DIGEST={}\nNIXLAYER_REF={}\n",
             self.repository,
             self.digest,
             self.reference()
         );
         if let Some(tag) = self.tags.first() {
-            text.push_str(&format!("NIXLAYER_TAG{suffix}={tag}\n"));
+            text.push_str(&format!("NIXLAYER_TAG={tag}\n"));
         }
         text
     }
 
-    /// What ends the names of its variables among those of several images: its own name, as far as variables
-    /// can have it.
+    /// What its variable among those of several images ends with: its own name, as far as variables can have it.
     fn suffix(&self) -> String {
         let name = self.repository.name().rsplit('/').next().unwrap_or_default().to_uppercase();
-        format!("_{}", name.replace(|character: char| !character.is_ascii_alphanumeric(), "_"))
+        name.replace(|character: char| !character.is_ascii_alphanumeric(), "_")
     }
 
     fn json(&self, job: &Job) -> Value {
@@ -75,15 +76,32 @@ impl PushedImage<'_> {
     }
 }
 
-/// `image.env`: one `KEY=VALUE` a line, as GitLab's dotenv reports want it; of several images, the keys end with
-/// `_NAME`.
+/// The most variables of several images: GitLab takes 20 of a report by default.
+const MOST_VARIABLES: usize = 20;
+
+/// The most bytes of `image.env`: GitLab takes 5 KiB.
+const MOST_ENV: usize = 5 << 10;
+
+/// `image.env`: one `KEY=VALUE` a line, as GitLab's dotenv reports want it. Of several images, `NIXLAYER_REF_NAME` for
+/// as many as GitLab takes; of equal names, the later ones end with their number.
 ///
 /// None of the keys is one that an image job reads: a later image job would take it for its own.
 pub fn image_env(images: &[PushedImage<'_>]) -> String {
-    match images {
-        [image] => image.variables(""),
-        several => several.iter().map(|image| image.variables(&image.suffix())).collect(),
+    if let [image] = images {
+        return image.variables();
     }
+    let mut text = String::new();
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for image in images.iter().take(MOST_VARIABLES) {
+        let number = names.entry(image.suffix()).and_modify(|number| *number += 1).or_insert(1);
+        let number = if *number > 1 { format!("_{number}") } else { String::new() };
+        let line = format!("NIXLAYER_REF_{}{number}={}\n", image.suffix(), image.reference());
+        if text.len() + line.len() > MOST_ENV {
+            break;
+        }
+        text.push_str(&line);
+    }
+    text
 }
 
 /// `image.json`: the image, and the job that pushed it; of several images, a list of such.
@@ -187,27 +205,19 @@ mod tests {
 
     #[test]
     fn several_images_have_variables_and_entries_of_their_own() {
-        let repositories = ["web", "db-dump"].map(|name| job().repository(name).unwrap());
+        let repositories = ["web", "db-dump", "db.dump"].map(|name| job().repository(name).unwrap());
         let image = |repository| PushedImage { repository, digest: DIGEST.parse().unwrap(), tags: &[] };
         let images: Vec<PushedImage<'_>> = repositories.iter().map(image).collect();
 
         let text = image_env(&images);
 
         let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
-        assert_eq!(
-            keys,
-            [
-                "NIXLAYER_IMAGE_WEB",
-                "NIXLAYER_DIGEST_WEB",
-                "NIXLAYER_REF_WEB",
-                "NIXLAYER_IMAGE_DB_DUMP",
-                "NIXLAYER_DIGEST_DB_DUMP",
-                "NIXLAYER_REF_DB_DUMP",
-            ]
-        );
+        assert_eq!(keys, ["NIXLAYER_REF_WEB", "NIXLAYER_REF_DB_DUMP", "NIXLAYER_REF_DB_DUMP_2"]);
         let json: Value = serde_json::from_str(&image_json(&images, &job())).unwrap();
         assert_eq!(json[1]["repository"], "registry.example.com:5050/team/k8s-deployer/db-dump");
         let json: Value = serde_json::from_str(&annotations_json(&images, &job())).unwrap();
-        assert_eq!(json["Image"].as_array().unwrap().len(), 3);
+        assert_eq!(json["Image"].as_array().unwrap().len(), 4);
+        let many = image_env(&images.repeat(30));
+        assert!(many.lines().count() <= 20 && many.len() <= 5 << 10);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{CommandsFailed, CopyError, OutdatedLock};
 use crate::nix::{ClosureError, StorePath, System};
+use crate::oci::reference::ReferenceError;
 use crate::oci::{DiffId, Digest};
 use crate::publish::PublishError;
 use crate::source::ReadError;
@@ -113,6 +114,25 @@ pub enum BuildError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// What Nix built is larger than what it is taken for.
+    #[error("`{path}` has more than {limit} bytes")]
+    TooLarge {
+        /// What it is.
+        path: StorePath,
+        /// How many are possible.
+        limit: u64,
+    },
+    /// What an image says is its tag is none.
+    #[error(transparent)]
+    Tag(ReferenceError),
+    /// There are too many images in an archive.
+    #[error("there are {images} images in the archive, and {most} are possible")]
+    TooManyImages {
+        /// How many there are.
+        images: usize,
+        /// How many are possible.
+        most: usize,
     },
     /// The description of a layered image is none.
     #[error("`{conf}` describes no image that can be made")]

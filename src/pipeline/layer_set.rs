@@ -69,7 +69,12 @@ impl LayerSet {
 
     /// The record of layer `number`, and where its blob is.
     pub(super) fn record(&self, number: usize) -> Option<(Record, &Whereabouts)> {
-        self.known.record(&self.key(number))
+        let known = self.known.record(&self.key(number))?;
+        // What an image says of a tar goes before what a record says of it.
+        match self.material(number) {
+            Material::Tar(tar) if tar.diff_id != known.0.layer.diff_id => None,
+            Material::Tar(_) | Material::Paths(_) | Material::Root => Some(known),
+        }
     }
 
     /// A record that says something else of a layer than `made`, and whose it is.

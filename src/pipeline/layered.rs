@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::recipe::{Material, PlannedRecipe, Recipe, TarLayer, TarPlace};
-use super::{BuildError, Event, Prepared};
+use super::{BuildError, Event, Prepared, history};
 use crate::layer::Compression;
-use crate::nix::{Closure, StorePath};
-use crate::oci::{DiffId, Platform};
+use crate::nix::{Closure, STORE_DIR, StorePath};
+use crate::oci::{DiffId, Platform, Tag};
 use crate::source::archive::{ArchiveSource, Form, Select};
 use crate::source::docker_tools::LayeredImage;
 use crate::source::store_file;
@@ -20,56 +20,92 @@ use crate::source::store_file;
 /// 64 digits, and a line end.
 const MAX_CHECKSUM: u64 = 100;
 
-/// The image of a `conf.json`, of whose store paths `closure` tells all.
-pub(super) fn prepare(
+/// The image of a `conf.json`, and all that had to be read for it.
+pub(super) struct Layered {
     image: LayeredImage,
+    base: Vec<TarLayer>,
+    customisation: TarLayer,
     closure: Closure,
-    annotations: BTreeMap<String, String>,
-    now: Timestamp,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<Prepared<'static>, BuildError> {
-    let named = || image.store_layers.iter().flatten().chain([&image.customisation_layer]);
-    if let Some(path) = named().find(|path| closure.get(path).is_none()) {
-        return Err(BuildError::NotReferred { path: path.clone() });
+}
+
+impl Layered {
+    /// Reads what `image` names, of whose store paths `closure` tells all. It may block.
+    pub(super) fn read(mut image: LayeredImage, closure: Closure) -> Result<Self, BuildError> {
+        let base = image.from_image.as_deref().and_then(object);
+        let named = || image.store_layers.iter().flatten().chain([&image.customisation_layer]).chain(&base);
+        if let Some(path) = named().find(|path| closure.get(path).is_none()) {
+            return Err(BuildError::NotReferred { path: path.clone() });
+        }
+        let customisation = customisation_layer(&image.customisation_layer)?;
+        let mut base = Vec::new();
+        if let Some(archive) = &image.from_image {
+            let from = Base::read(archive)?;
+            base = from.layers;
+            let variables = merged(from.variables, image.config.get("Env"));
+            if !variables.is_empty() {
+                image.config.insert("Env".to_owned(), json!(variables));
+            }
+        }
+        Ok(Self { image, base, customisation, closure })
     }
-    if image.mtime_is_now {
-        on_event(Event::Said(
-            "files of the layers get a constant time instead of the time of this build, so that unchanged layers stay \
-             the same; with the script of this nixpkgs they would not"
-                .to_owned(),
-        ));
+
+    /// What the image is called.
+    pub(super) fn name(&self) -> &str {
+        &self.image.name
     }
-    let created = image.created.to_text(now);
-    let paths = image.store_layers.iter().map(Vec::len).sum();
-    let nar_size = |path| closure.get(path).map_or(0, |info| info.nar_size);
-    let nar_size = image.store_layers.iter().flatten().map(nar_size).sum();
-    let mut config = image.config;
-    let mut base = Vec::new();
-    if let Some(archive) = &image.from_image {
-        let from = Base::read(archive)?;
-        base = from.layers;
-        let variables = merged(from.variables, config.get("Env"));
-        if !variables.is_empty() {
-            config.insert("Env".to_owned(), json!(variables));
+
+    /// Its own tag.
+    pub(super) fn tag(&self) -> Tag {
+        self.image.tag.clone()
+    }
+
+    /// When it says it was created.
+    pub(super) fn created(&self, now: Timestamp) -> String {
+        self.image.created.to_text(now)
+    }
+
+    /// The layers from the base to the image's own files.
+    pub(super) fn prepare(
+        self,
+        annotations: BTreeMap<String, String>,
+        now: Timestamp,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Prepared<'static> {
+        let created = self.created(now);
+        let Self { image, base, customisation, closure } = self;
+        if image.mtime_is_now {
+            on_event(Event::Said(
+                "files of the layers get a constant time instead of the time of this build, so that unchanged layers \
+                 stay the same; with the script of this nixpkgs they would not"
+                    .to_owned(),
+            ));
+        }
+        let paths = image.store_layers.iter().map(Vec::len).sum();
+        let nar_size = |path| closure.get(path).map_or(0, |info| info.nar_size);
+        let nar_size = image.store_layers.iter().flatten().map(nar_size).sum();
+        let tar = |layer| Material::Tar(Arc::new(layer));
+        let layers: Vec<Material> = base
+            .into_iter()
+            .map(tar)
+            .chain(image.store_layers.into_iter().map(Material::Paths))
+            .chain([tar(customisation)])
+            .collect();
+        on_event(Event::Realised { paths, nar_size, layers: layers.len() });
+        Prepared {
+            recipe: Recipe::Planned(PlannedRecipe { layers, closure, metadata: image.metadata }),
+            compression: Compression::default(),
+            platform: Platform { architecture: image.architecture, variant: image.variant },
+            config: image.config,
+            annotations,
+            created,
         }
     }
-    let tar = |layer| Material::Tar(Arc::new(layer));
-    let customisation = customisation_layer(&image.customisation_layer)?;
-    let layers: Vec<Material> = base
-        .into_iter()
-        .map(tar)
-        .chain(image.store_layers.into_iter().map(Material::Paths))
-        .chain([tar(customisation)])
-        .collect();
-    on_event(Event::Realised { paths, nar_size, layers: layers.len() });
-    Ok(Prepared {
-        recipe: Recipe::Planned(PlannedRecipe { layers, closure, metadata: image.metadata }),
-        compression: Compression::default(),
-        platform: Platform { architecture: image.architecture, variant: image.variant },
-        config,
-        annotations,
-        created,
-    })
+}
+
+/// The object of the store that a file is in.
+fn object(file: &Path) -> Option<StorePath> {
+    let below = file.strip_prefix(STORE_DIR).ok()?;
+    StorePath::from_base_name(below.components().next()?.as_os_str().to_str()?).ok()
 }
 
 /// What an image has of another one.
@@ -91,7 +127,7 @@ impl Base {
         let layers = image.layers.into_iter().enumerate().map(|(index, layer)| TarLayer {
             diff_id: layer.diff_id,
             size: 0,
-            history: comment(&format!("store paths: ['{}']", layer.member)),
+            history: said(&format!("store paths: ['{}']", layer.member)),
             summary: format!("layer {} of `fromImage`", index + 1),
             place: TarPlace::Archive(Arc::clone(&source), layer),
         });
@@ -101,12 +137,16 @@ impl Base {
 
 /// Variables of both; of those with the same name, the last counts, in the place of the first.
 fn merged(base: Vec<String>, own: Option<&Value>) -> Vec<String> {
-    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut places = BTreeMap::new();
     let mut merged: Vec<String> = Vec::new();
     for variable in base.into_iter().chain(texts(own)) {
-        match merged.iter_mut().find(|earlier| name(earlier) == name(&variable)) {
-            Some(earlier) => *earlier = variable,
-            None => merged.push(variable),
+        let name = variable.split('=').next().unwrap_or_default().to_owned();
+        match places.get(&name) {
+            Some(place) => merged[*place] = variable,
+            None => {
+                places.insert(name, merged.len());
+                merged.push(variable);
+            }
         }
     }
     merged
@@ -117,7 +157,7 @@ fn texts(list: Option<&Value>) -> Vec<String> {
     list.filter_map(|text| Some(text.as_str()?.to_owned())).collect()
 }
 
-fn comment(text: &str) -> Map<String, Value> {
+fn said(text: &str) -> Map<String, Value> {
     Map::from_iter([("comment".to_owned(), json!(text))])
 }
 
@@ -136,7 +176,20 @@ fn customisation_layer(path: &StorePath) -> Result<TarLayer, BuildError> {
         diff_id,
         place: TarPlace::File(tar),
         size,
-        history: comment(&format!("store paths: ['{path}']")),
+        history: said(&history::comment(std::slice::from_ref(path))),
         summary: "files of the image itself".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_the_base_are_replaced_in_their_place() {
+        let base = ["A=1", "B=2", "PATH=/bin"].map(str::to_owned).to_vec();
+
+        assert_eq!(merged(base.clone(), Some(&json!(["B=3", "C=4"]))), ["A=1", "B=3", "PATH=/bin", "C=4"]);
+        assert_eq!(merged(base.clone(), None), base);
+    }
 }

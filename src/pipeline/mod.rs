@@ -62,7 +62,7 @@ pub use self::outlook::{Decision, Outlook, PlannedLayer};
 use self::packages::Packages;
 use self::recipe::{Recipe, SpecRecipe};
 pub use self::record_store::RecordStore;
-pub use self::references::{reuse_from, tags};
+pub use self::references::{reuse_from, tags, usual_reuse};
 pub use self::report::{Fate, LayerReport, Published, Sum, Totals};
 pub use self::reuse::Reuse;
 use crate::folder::Folder;

@@ -14,6 +14,9 @@ use crate::publish::Destination;
 use crate::source::archive::{ArchiveSource, Form, Select};
 use crate::source::store_file;
 
+/// So many repositories no project has for one job.
+const MOST_IMAGES: usize = 100;
+
 /// An image whose parts are known.
 pub struct NixImage {
     /// What it is called: the last part of its name, in lower case.
@@ -32,14 +35,15 @@ enum Content {
 impl NixImage {
     /// An image of this name and tag whose layers can be made.
     pub(super) fn of_layers(name: &str, tag: Option<Tag>, layers: Prepared<'static>) -> Self {
-        Self { name: last_part(name), tag, content: Content::Layers(Box::new(layers)) }
+        Self { name: last_part(name).to_lowercase(), tag, content: Content::Layers(Box::new(layers)) }
     }
 
     /// The images of the archive or image layout at a store path. One is called `name` and `tag` if both are known;
-    /// otherwise they are what the archive calls them. `annotations` gives those of a title.
+    /// otherwise they are what the archive calls them, or else `fallback`. `annotations` gives those of a title.
     pub(super) async fn of_archive(
         path: &StorePath,
-        (name, tag): (Option<&str>, Option<&Tag>),
+        (name, tag): (Option<&str>, Option<Tag>),
+        fallback: &str,
         annotations: &dyn Fn(&str) -> BTreeMap<String, String>,
     ) -> Result<Vec<Self>, BuildError> {
         let unreadable = |error| BuildError::Unreadable { path: path.clone(), source: error };
@@ -55,23 +59,24 @@ impl NixImage {
             ArchiveSource::file(&shown, Form::Any, File::open(&place).map_err(unreadable)?)?
         };
         let source = Arc::new(source);
-        let image = |name: &str, tag: Option<&Tag>, select| {
-            let name = last_part(name);
+        let image = |name: &str, tag: Option<Tag>, select| {
+            let name = last_part(name).to_lowercase();
             let annotations = annotations(&name);
-            let content = Content::Archive { source: Arc::clone(&source), select, annotations };
-            Self { name, tag: tag.cloned(), content }
+            Self { name, tag, content: Content::Archive { source: Arc::clone(&source), select, annotations } }
         };
-        if let (Some(name), Some(tag)) = (name, tag) {
-            return Ok(vec![image(name, Some(tag), Select::Only)]);
+        if let (Some(name), Some(tag)) = (name, &tag) {
+            return Ok(vec![image(name, Some(tag.clone()), Select::Only)]);
         }
         let read = Arc::clone(&source);
         let names = blocking(move || read.pass(&mut |_| Ok(()))?.names()).await??;
+        if names.len() > MOST_IMAGES {
+            return Err(BuildError::TooManyImages { images: names.len(), most: MOST_IMAGES });
+        }
         let images = names.iter().enumerate().map(|(at, names)| {
-            let called = names.first().map(String::as_str);
-            let (own, own_tag) = called.map_or((None, None), split);
-            image(name.or(own).unwrap_or(path.name()), tag.or(own_tag.as_ref()), Select::At(at))
+            let (own, own_tag) = names.first().map_or(Ok((None, None)), |called| split(called))?;
+            Ok(image(name.or(own).unwrap_or(fallback), tag.clone().or(own_tag), Select::At(at)))
         });
-        Ok(images.collect())
+        images.collect()
     }
 
     /// The tag that it says is its own; `latest` if it says none.
@@ -112,16 +117,22 @@ impl NixImage {
 }
 
 /// The name and tag in a `RepoTag`, or the tag that the name in an image layout may be.
-fn split(called: &str) -> (Option<&str>, Option<Tag>) {
+fn split(called: &str) -> Result<(Option<&str>, Option<Tag>), BuildError> {
     match called.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (Some(name), tag.parse().ok()),
-        Some(_) => (Some(called), None),
-        None => (None, called.parse().ok()),
+        Some((name, own)) if !own.contains('/') => Ok((Some(name), Some(tag(own)?))),
+        Some(_) => Ok((Some(called), None)),
+        None => Ok((None, Some(tag(called)?))),
     }
 }
 
-fn last_part(name: &str) -> String {
-    name.rsplit('/').next().unwrap_or_default().to_lowercase()
+/// The tag that an image says is its own: one that a registry does not take must not become another.
+pub(super) fn tag(text: &str) -> Result<Tag, BuildError> {
+    text.parse().map_err(BuildError::Tag)
+}
+
+/// What an image is called, without where it is.
+pub(super) fn last_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -137,7 +148,8 @@ mod tests {
             ("app:1.2", (Some("app"), tag("1.2"))),
             ("1.2", (None, tag("1.2"))),
         ] {
-            assert_eq!(split(called), expected, "{called}");
+            assert_eq!(split(called).unwrap(), expected, "{called}");
         }
+        assert!(split("app:1.0+build").is_err());
     }
 }

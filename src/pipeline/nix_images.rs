@@ -10,14 +10,16 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::event::Quota;
-use super::nix_image::NixImage;
-use super::{BuildError, Event, layered};
+use super::layered::Layered;
+use super::nix_image::{NixImage, last_part, tag};
+use super::{BuildError, Event, blocking, nix2container};
 use crate::folder::Folder;
 use crate::nix::{StorePath, System};
 use crate::oci::Tag;
 use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
 use crate::source::nix::{ImageValue, Nix};
-use crate::source::{nix2container, store_file};
+use crate::source::nix2container::Image;
+use crate::source::store_file;
 use crate::spec::{AttrPath, Flake, Installable, ProjectPath};
 
 /// More than any script has that is read for what it says of modes.
@@ -81,38 +83,43 @@ impl NixBuild<'_> {
         quota: &Quota<'_>,
     ) -> Result<Vec<NixImage>, BuildError> {
         let say = |line: &str| quota.say(line);
-        let stream = self.nix.stream(&value.derivation.drv).await?;
-        if let Some(conf) = value.conf.as_ref().or(stream.conf.as_ref()) {
-            let path = self.nix.realise_image(conf, self.roots, &say).await?;
-            let script = stream.script.and_then(|script| read(&script, MAX_SCRIPT).ok());
-            let mode = script.map(|script| store_mode(&String::from_utf8_lossy(&script)));
-            return Ok(vec![self.layered(&path, mode, on_event).await?]);
+        if let Some(stream) = self.nix.stream(value).await? {
+            let path = self.nix.realise_image(&stream.conf, self.roots, &say).await?;
+            return Ok(vec![self.layered(&path, stream.script, on_event).await?]);
         }
         let path = self.nix.realise_image(&value.derivation, self.roots, &say).await?;
-        let tag: Option<Tag> = value.image_tag.as_deref().and_then(|tag| tag.parse().ok());
+        let tag = value.image_tag.as_deref().map(tag).transpose()?;
+        let place = Some(value.place.as_str()).filter(|place| !place.is_empty());
         if path.name().ends_with(".json") {
-            let called = value.image_name.as_deref().unwrap_or(path.name().trim_end_matches(".json"));
+            let file = place.unwrap_or(path.name().trim_end_matches(".json"));
+            let called = value.image_name.as_deref().unwrap_or(file);
             return Ok(vec![self.planned(&path, called, tag, on_event).await?]);
         }
-        let called = (value.image_name.as_deref(), tag.as_ref());
-        NixImage::of_archive(&path, called, &|title| self.annotations(title, None)).await
+        let called = (value.image_name.as_deref(), tag);
+        let annotations = |title: &str| self.annotations(title, None);
+        NixImage::of_archive(&path, called, place.unwrap_or(path.name()), &annotations).await
     }
 
     async fn layered(
         &self,
         conf: &StorePath,
-        store_mode: Option<u32>,
+        script: Option<StorePath>,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<NixImage, BuildError> {
         let closure = self.nix.closure(std::slice::from_ref(conf)).await?;
-        let bytes = read(conf, MAX_CONF)?;
-        let image = LayeredImage::parse(&bytes, store_mode)
-            .map_err(|source| BuildError::Conf { conf: conf.clone(), source })?;
-        let (name, tag) = (image.name.clone(), image.tag.clone());
-        let title = name.rsplit('/').next().unwrap_or_default();
-        let annotations = self.annotations(title, Some(&image.created.to_text(self.now)));
-        let layers = layered::prepare(image, closure, annotations, self.now, on_event)?;
-        Ok(NixImage::of_layers(&name, Some(tag), layers))
+        let conf = conf.clone();
+        // A base image may take a while to read.
+        let image = blocking(move || {
+            let script = script.and_then(|script| read(&script, MAX_SCRIPT).ok());
+            let mode = script.map(|script| store_mode(&String::from_utf8_lossy(&script)));
+            let image = LayeredImage::parse(&read(&conf, MAX_CONF)?, mode);
+            let image = image.map_err(|source| BuildError::Conf { conf, source })?;
+            Layered::read(image, closure)
+        });
+        let image = image.await??;
+        let (name, tag) = (image.name().to_owned(), image.tag());
+        let annotations = self.annotations(last_part(&name), Some(&image.created(self.now)));
+        Ok(NixImage::of_layers(&name, Some(tag), image.prepare(annotations, self.now, on_event)))
     }
 
     async fn planned(
@@ -123,10 +130,13 @@ impl NixBuild<'_> {
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<NixImage, BuildError> {
         let closure = self.nix.closure(std::slice::from_ref(image_json)).await?;
-        let image = nix2container::Image::parse(image_json.name(), &read(image_json, MAX_CONF)?)?;
-        let title = name.rsplit('/').next().unwrap_or_default();
-        let annotations = self.annotations(title, Some(&image.created));
-        let layers = super::nix2container::prepare(image, closure, annotations, on_event)?;
+        let path = image_json.clone();
+        let image = blocking(move || -> Result<Image, BuildError> {
+            Ok(Image::parse(path.name(), &read(&path, MAX_CONF)?)?)
+        });
+        let image = image.await??;
+        let annotations = self.annotations(last_part(name), Some(&image.created));
+        let layers = nix2container::prepare(image, closure, annotations, on_event)?;
         Ok(NixImage::of_layers(name, tag, layers))
     }
 
@@ -139,11 +149,14 @@ impl NixBuild<'_> {
     }
 }
 
-/// The file at a store path; the rest of one that is longer than `limit` is left out.
+/// The whole file at a store path.
 fn read(path: &StorePath, limit: u64) -> Result<Vec<u8>, BuildError> {
     let mut bytes = Vec::new();
     store_file::open(&path.to_path_buf())
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(|source| BuildError::Unreadable { path: path.clone(), source })?;
+    if bytes.len() as u64 > limit {
+        return Err(BuildError::TooLarge { path: path.clone(), limit });
+    }
     Ok(bytes)
 }

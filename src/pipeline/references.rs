@@ -5,8 +5,6 @@ use crate::oci::{Repository, Tag};
 use crate::spec::ImageSpec;
 use crate::yaml::{self, KeyPath};
 
-const LATEST: &str = "latest";
-
 /// The tags that a spec gives its image. A tag whose variable is not set, such as `$CI_COMMIT_TAG` on
 /// a branch, is left out and told to `left_out`; a spec without tags means `latest`.
 pub fn tags(
@@ -30,7 +28,7 @@ pub fn tags(
         return Err(spec.error_at(&tags_key, "no tag is left", fix));
     }
     if tags.is_empty() {
-        tags.extend(LATEST.parse());
+        tags.push(Tag::latest());
     }
     Ok(tags)
 }
@@ -42,11 +40,7 @@ pub fn reuse_from(
     repository: &Repository,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<(Repository, Tag)>, yaml::Error> {
-    let Some(images) = &spec.layers.reuse_from else {
-        let branch = variable("CI_DEFAULT_BRANCH").map(|branch| slug(&branch));
-        let tags = branch.into_iter().chain([LATEST.to_owned()]);
-        return Ok(tags.filter_map(|tag| Some((repository.clone(), tag.parse().ok()?))).collect());
-    };
+    let Some(images) = &spec.layers.reuse_from else { return Ok(usual_reuse(repository, variable)) };
     let key = KeyPath::root().key("layers").key("reuseFrom");
     let mut from = Vec::new();
     for (index, text) in images.iter().enumerate() {
@@ -70,6 +64,15 @@ pub fn reuse_from(
         from.push((near, tag.parse().map_err(|cause: ReferenceError| error(cause.to_string()))?));
     }
     Ok(from)
+}
+
+/// The images whose layers an image may take if nobody names others: that of the default branch, and `latest`.
+pub fn usual_reuse(
+    repository: &Repository,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Vec<(Repository, Tag)> {
+    let branch = variable("CI_DEFAULT_BRANCH").and_then(|branch| slug(&branch).parse().ok());
+    branch.into_iter().chain([Tag::latest()]).map(|tag| (repository.clone(), tag)).collect()
 }
 
 /// `CI_COMMIT_REF_SLUG` of a branch: lower case, at most 63 bytes, all but letters and digits made `-`, and none of

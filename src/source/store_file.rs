@@ -7,6 +7,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+
 use crate::nix::STORE_DIR;
 
 /// Opens a file of the store.
@@ -22,10 +25,16 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
 /// Opens a file of the store in `store`.
 fn open_below(store: &Path, path: &Path) -> io::Result<File> {
     let place = resolve_below(store, path)?;
-    if !place.is_file() {
+    let store = store.canonicalize()?;
+    let below = place.strip_prefix(&store).map_err(io::Error::other)?;
+    // Should somebody put a link on the way now, it is not followed out of the store, and no pipe is waited for.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = Dir::open_ambient_dir(&store, ambient_authority())?.open_with(below, &options)?.into_std();
+    if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    File::open(place)
+    Ok(file)
 }
 
 fn resolve_below(store: &Path, path: &Path) -> io::Result<PathBuf> {

@@ -51,15 +51,21 @@ impl ImageJob<'_> {
     /// After the job's own script: what is defined becomes an image in the registry, or several.
     pub(super) async fn build(&self, log: &Log) -> Result<(), Failure> {
         let project = &self.project()?;
-        let pushed = match self.definition()? {
-            Definition::Spec(file) => vec![self.build_spec(&file, project, log).await?],
-            Definition::Nix(wanted) => self.build_nix(&wanted, project, log).await?,
+        let mut pushed = Vec::new();
+        let built = match self.definition()? {
+            Definition::Spec(file) => {
+                self.build_spec(&file, project, log).await.map(|image| pushed.push(image))
+            }
+            Definition::Nix(wanted) => self.build_nix(&wanted, project, log, &mut pushed).await,
         };
-        self.report(project, &pushed)?;
+        // Tags that have moved are told of, also if others then did not.
+        if !pushed.is_empty() {
+            self.report(project, &pushed)?;
+        }
         for image in &pushed {
             image.summarise(log);
         }
-        Ok(())
+        built
     }
 
     fn definition(&self) -> Result<Definition, Failure> {

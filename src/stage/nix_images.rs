@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::job::annotations;
 use crate::oci::{Repository, Tag};
-use crate::pipeline::{BuildError, Event, NixBuild, NixImage};
+use crate::pipeline::{BuildError, Event, NixBuild, NixImage, usual_reuse};
 use crate::publish::Destination;
 use crate::spec::Installable;
 
@@ -31,13 +31,14 @@ impl ImageJob<'_> {
         }
     }
 
-    /// What is wanted becomes images in the registry.
+    /// What is wanted becomes images in the registry, which `pushed` is told of one by one.
     pub(super) async fn build_nix(
         &self,
         wanted: &Installable,
         project: &Folder,
         log: &Log,
-    ) -> Result<Vec<Pushed>, Failure> {
+        pushed: &mut Vec<Pushed>,
+    ) -> Result<(), Failure> {
         let build = NixBuild {
             wanted,
             project,
@@ -57,13 +58,14 @@ impl ImageJob<'_> {
             }
         })?;
         let places = self.places(&images)?;
-        let reuse = self.driver.reuse(Vec::new(), self.request.verify_layers, &|line| log.line(line))?;
+        let variable = |name: &str| self.job.lookup(name).map(str::to_owned);
         let _section = log.section("nixlayer_layers", "Layers");
-        let mut pushed = Vec::new();
         for (image, (repository, tags)) in images.iter().zip(places) {
             if images.len() > 1 {
                 log.line(format!("{repository}:"));
             }
+            let from = usual_reuse(&repository, &variable);
+            let reuse = self.driver.reuse(from, self.request.verify_layers, &|line| log.line(line))?;
             let destination = Destination::Registry {
                 registry: Arc::clone(&self.registry),
                 repository: repository.clone(),
@@ -72,7 +74,7 @@ impl ImageJob<'_> {
             let published = image.publish(&destination, &tags, effort, &reuse, &watch).await?;
             pushed.push(Pushed { repository, tags, published });
         }
-        Ok(pushed)
+        Ok(())
     }
 
     /// Where each image goes: one to the repository that is asked for, several below it under their own names.

@@ -213,3 +213,32 @@ fn a_changed_package_is_all_that_is_sent() {
     // The package's own layer, and the last one with the links into it.
     assert!(outcome.trace.contains("layers: 2 ("), "{}", outcome.trace);
 }
+
+/// What somebody makes of an image is another one, though the image is all that it takes.
+#[test]
+fn what_is_made_of_an_image_is_not_taken_for_it() {
+    let expression = "let image = dockerTools.streamLayeredImage { name = \"inner-MARK\"; tag = \"1\"; }; in\n\
+                      runCommand \"outer-MARK.tar\" { } \"${image} --repo_tag other-MARK:2 > $out\"";
+    let job = TestJob::image_of_expression(&with_packages(expression));
+
+    pushed(&job);
+
+    assert_eq!(job.tags(), ["team/app:2"]);
+    assert_eq!(title(&job, "team/app", "2"), format!("other-{}", job.mark()));
+    assert!(job.nix_output(&[]).exists(), "what was wanted has not been built");
+}
+
+#[test]
+fn an_image_whose_name_leads_elsewhere_goes_nowhere() {
+    let expression = "let up = name: runCommand \"up-MARK.tar\" { } \"echo > $out\" // { imageName = name; imageTag = \"1\"; };\n\
+                      in [ (up \"x/..\") (up \"y\") ]";
+    let job = TestJob::image_of_expression(&with_packages(expression));
+    let to = format!("oci:{}", job.place("below/images").display());
+
+    let output = job.build(&["default.nix", "--to", &to], &[]);
+
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("`localhost/..` is not a repository"), "{said}");
+    assert!(!job.place("below").exists(), "{said}");
+}

@@ -19,7 +19,7 @@ let
   checksum = run "layer" { } "mkdir $out; touch $out/layer.tar; ln -s SECRET $out/checksum; :";
   base = run "base" { } "ln -s SECRET $out; :";
   fields = { architecture = "amd64"; store_layers = [ ]; created = "now"; repo_tag = "app:1"; };
-  conf = fields: run "image" { } "echo > $out" // {
+  conf = fields: runCommand "stream-MARK" { } "echo > $out" // {
     conf = runCommand "MARK-conf.json" { text = builtins.toJSON fields; passAsFile = [ "text" ]; } "cp $textPath $out; :";
   };
   plan = layer: runCommand "image-MARK.json" {
@@ -34,7 +34,8 @@ in {
   baseOutside = conf (fields // { customisation_layer = layer; from_image = "SECRET"; });
   layerOutside = conf (fields // { customisation_layer = "SECRET"; });
   otherPaths = conf (fields // { customisation_layer = layer; store_layers = [ [ (builtins.unsafeDiscardStringContext "${hello}") ] ]; });
-  confIsLink = run "image" { } "echo > $out" // { conf = runCommand "MARK-conf.json" { } "ln -s SECRET $out; :"; };
+  otherBase = conf (fields // { customisation_layer = layer; from_image = builtins.unsafeDiscardStringContext "${hello}"; });
+  confIsLink = runCommand "stream-MARK" { } "echo > $out" // { conf = runCommand "MARK-conf.json" { } "ln -s SECRET $out; :"; };
   archive = run "archive" { } "ln -s SECRET $out; :";
   layout = run "layout" { } "mkdir $out; ln -s SECRET $out/oci-layout; ln -s SECRET $out/index.json; :";
   layerPath = plan (known // { layer-path = "${base}"; });
@@ -64,6 +65,7 @@ fn no_file_of_the_host_becomes_a_part_of_an_image() {
         "baseOutside",
         "layerOutside",
         "otherPaths",
+        "otherBase",
         "confIsLink",
         "archive",
         "layout",

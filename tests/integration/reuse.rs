@@ -39,7 +39,11 @@ fn plain() -> String {
 
 /// A job on a host that signs what it pushes.
 fn signing_job(spec: &str) -> TestJob {
-    let mut job = TestJob::image_of_spec(spec).file("public/index.html", "hello\n");
+    signing(TestJob::image_of_spec(spec).file("public/index.html", "hello\n"))
+}
+
+/// The same job on a host that signs what it pushes.
+fn signing(mut job: TestJob) -> TestJob {
     fs::create_dir(job.place("keys")).unwrap();
     keygen(&job, "runner-1");
     sign(&mut job, "runner-1");
@@ -658,4 +662,20 @@ fn what_commands_make_is_not_recorded_where_builders_can_write_to_the_store() {
     let (last, others) = manifest["layers"].as_array().unwrap().split_last().unwrap();
     let recorded = |layer: &Value| layer["annotations"]["dev.nixlayer.layer.key"].is_string();
     assert!(!recorded(last) && others.iter().all(recorded));
+}
+
+/// No tag of the job's own names an image yet, but that of the default branch does.
+#[test]
+fn an_expression_takes_layers_of_the_default_branch_on_a_host_that_has_never_built_it() {
+    let expression = "with import <nixpkgs> { };\n\
+                      dockerTools.buildLayeredImage { name = \"near-MARK\"; tag = \"main\"; contents = [ hello ]; }\n";
+    let job = signing(TestJob::image_of_expression(expression));
+    assert_eq!(job.run_cleanly().status, Status::Success);
+    freshen(&job);
+    let job = job.variable("NIXLAYER_TAGS", "$CI_COMMIT_SHORT_SHA").file("README.md", "something else\n");
+
+    let outcome = job.run_cleanly();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    assert!(outcome.trace.contains("layers: 0 (0 B) built, "), "{}", outcome.trace);
 }

@@ -22,6 +22,9 @@ use crate::oci::Tag;
 /// More than the closure of any image takes: some 100 bytes for a path.
 pub const MAX_CONF: u64 = 16 << 20;
 
+/// Far beyond what any runtime mounts.
+const MOST_LAYERS: usize = 1000;
+
 /// A layered image of `dockerTools`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayeredImage {
@@ -88,6 +91,10 @@ impl LayeredImage {
         }
         if let Some(folder) = conf.store_dir.filter(|folder| folder != STORE_DIR) {
             return Err(ConfError::new("store_dir", &folder, "the store is `/nix/store`"));
+        }
+        if conf.store_layers.len() > MOST_LAYERS {
+            let layers = conf.store_layers.len().to_string();
+            return Err(ConfError::new("store_layers", &layers, "it has more than 1000 layers"));
         }
         let (name, tag) = conf.repo_tag.rsplit_once(':').unwrap_or((&conf.repo_tag, "latest"));
         let tag = tag.parse().map_err(|_| ConfError::new("repo_tag", &conf.repo_tag, "its tag is none"))?;

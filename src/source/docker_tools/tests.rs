@@ -108,6 +108,10 @@ fn what_cannot_be_is_named() {
         (json!({ "created": "soon" }), "`created` is `soon`: it is neither `now` nor an ISO 8601 time"),
         (json!({ "mtime": "1960-01-01T00:00:00Z" }), "`mtime` is `1960-01-01T00:00:00Z`: it is before 1970"),
         (json!({ "architecture": 7 }), "it is no description of a layered image"),
+        (
+            json!({ "store_layers": vec![json!([]); 1001] }),
+            "`store_layers` is `1001`: it has more than 1000 layers",
+        ),
         (json!({ "store_layers": "all" }), "it is no description of a layered image"),
     ] {
         assert_eq!(parse(&with(changes)).unwrap_err().to_string(), said);

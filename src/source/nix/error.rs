@@ -136,13 +136,16 @@ impl NixError {
     /// The same, with the place in a file of the project that led to it, if Nix names one.
     pub(super) fn in_project(self, project: &Path) -> Self {
         let Self::Refused { said } = self else { return self };
-        let of_project = |place: &String| {
-            let below = place.strip_prefix(&format!("{}/", project.display()));
-            // Nix evaluates a flake where it has copied it to.
-            let copied = place.strip_prefix(STORE_DIR).and_then(|path| path.split_once("-source/"));
-            below.or(copied.map(|(_, file)| file)).map(str::to_owned)
+        let of_project =
+            |place: &String| place.strip_prefix(&format!("{}/", project.display())).map(str::to_owned);
+        // Nix evaluates a flake where it has copied it to, as it does others, and package sets.
+        let of_copy = |place: &String| {
+            let (_, place) = place.strip_prefix(STORE_DIR)?.split_once("-source/")?;
+            let file = place.split(':').next()?;
+            project.join(file).is_file().then(|| place.to_owned())
         };
-        match said.places.iter().find_map(of_project) {
+        let places = || said.places.iter();
+        match places().find_map(of_project).or_else(|| places().find_map(of_copy)) {
             Some(place) => Self::Expression { place, said },
             None => Self::Refused { said },
         }
@@ -296,11 +299,26 @@ mod tests {
 
     #[test]
     fn a_flake_is_named_as_the_project_has_it() {
-        let trace = "error: oh no\n\n       at /nix/store/0abc-source/nix/image.nix:2:3:\n";
+        let project = tempfile::tempdir().unwrap();
+        std::fs::create_dir(project.path().join("nix")).unwrap();
+        std::fs::write(project.path().join("nix/image.nix"), "").unwrap();
+        let trace = "error: oh no\n\n       at /nix/store/1abc-source/lib/image.nix:7:7:\n\n       \
+                     at /nix/store/0abc-source/nix/image.nix:2:3:\n";
+
+        let error = NixError::Refused { said: Said::last(trace) }.in_project(project.path());
+
+        assert!(error.to_string().starts_with("nix/image.nix:2:3: oh no"), "{error}");
+    }
+
+    /// `fetchTarball` calls what it fetches `source` as well.
+    #[test]
+    fn a_file_of_the_project_comes_before_one_of_a_package_set() {
+        let trace = "error: oh no\n\n       at /nix/store/0abc-source/lib/a.nix:1:1:\n\n       \
+                     at /builds/app/default.nix:2:1:\n";
 
         let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"));
 
-        assert!(error.to_string().starts_with("nix/image.nix:2:3: oh no"), "{error}");
+        assert!(error.to_string().starts_with("default.nix:2:1: oh no"), "{error}");
     }
 
     #[test]

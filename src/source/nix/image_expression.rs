@@ -50,7 +50,7 @@ pub(super) fn image_expression(wanted: &Installable, project: &Path, system: Sys
   images = value:
     if isDerivation value then {{ images = [ (describe "" value) ]; }}
     else if builtins.isList value then
-      {{ images = described (builtins.genList (index: {{ name = toString index; value = builtins.elemAt value index; }}) (builtins.length value)); }}
+      if builtins.length value > {MOST_IMAGES} then {{ many = builtins.length value; }} else {{ images = described (builtins.genList (index: {{ name = toString index; value = builtins.elemAt value index; }}) (builtins.length value)); }}
     else if builtins.isAttrs value then
       let names = builtins.attrNames value;
       in if builtins.length names > {MOST_IMAGES} then {{ many = builtins.length names; }}

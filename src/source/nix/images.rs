@@ -11,9 +11,6 @@ use super::{Nix, NixError, Progress, SILENT};
 use crate::nix::{StorePath, System};
 use crate::spec::Installable;
 
-/// How the name of a derivation ends that makes the `conf.json` of an image.
-const CONF: &str = "-conf.json.drv";
-
 /// An image that an expression means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageValue {
@@ -45,11 +42,11 @@ impl ImageDerivation {
     }
 }
 
-/// What the derivations say from which a layered image is made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a layered image is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     /// The derivation of `conf.json`.
-    pub conf: Option<ImageDerivation>,
+    pub conf: ImageDerivation,
     /// The source of the script that reads it, which is in the store already.
     pub script: Option<StorePath>,
 }
@@ -119,30 +116,41 @@ impl Nix {
         }
     }
 
-    /// Follows the derivation of an image of `dockerTools` to what it is made from: the image itself is made by
-    /// `stream-NAME`, and that from `NAME-conf.json` and a script.
-    pub async fn stream(&self, image: &StorePath) -> Result<Stream, NixError> {
-        let mut stream = Stream::default();
-        let mut waiting = vec![image.clone()];
-        // No derivation is asked for what it needs that is not on the way, such as a whole compiler.
-        for _ in 0..3 {
-            let mut next = Vec::new();
-            for drv in waiting {
-                for needed in self.references(&drv).await? {
-                    let name = needed.name();
-                    if name.ends_with(CONF) {
-                        let installable = format!("{needed}!out");
-                        stream.conf = Some(ImageDerivation { drv: needed, installable });
-                    } else if name.starts_with("stream") && name.ends_with(".py") {
-                        stream.script = Some(needed);
-                    } else if name.starts_with("stream") && name.ends_with(".drv") {
-                        next.push(needed);
-                    }
-                }
+    /// Follows the derivation of a layered image of `dockerTools` to what it is made from: `NAME.tar.gz` is made by
+    /// `stream-NAME`, and that from `NAME-conf.json` and a script. None of anything else, whatever it may use.
+    pub async fn stream(&self, image: &ImageValue) -> Result<Option<Stream>, NixError> {
+        let drv = &image.derivation.drv;
+        let name = image.derivation.name();
+        let (base, stream) = match (name.strip_prefix("stream-"), archive_of(name)) {
+            (Some(base), _) => (base, drv.clone()),
+            (None, Some(base)) => match self.input(drv, &format!("stream-{base}.drv")).await? {
+                Some(stream) => (base, stream),
+                None => return Ok(None),
+            },
+            (None, None) => return Ok(None),
+        };
+        let conf_name = format!("{base}-conf.json.drv");
+        let handed_over = image.conf.as_ref().filter(|conf| conf.drv.name() == conf_name).cloned();
+        let conf = match handed_over {
+            Some(conf) => conf,
+            None => match self.input(&stream, &conf_name).await? {
+                Some(drv) => ImageDerivation { installable: format!("{drv}!out"), drv },
+                None => return Ok(None),
+            },
+        };
+        let script = match self.input(&stream, "stream.drv").await? {
+            Some(script) => {
+                self.references(&script).await?.into_iter().find(|source| source.name().ends_with(".py"))
             }
-            waiting = next;
-        }
-        Ok(stream)
+            None => None,
+        };
+        Ok(Some(Stream { conf, script }))
+    }
+
+    /// The one input of a derivation that is called so.
+    async fn input(&self, drv: &StorePath, name: &str) -> Result<Option<StorePath>, NixError> {
+        let mut found = self.references(drv).await?.into_iter().filter(|input| input.name() == name);
+        Ok(found.next().filter(|_| found.next().is_none()))
     }
 
     /// Builds or downloads one thing, and gives where it is. It stays while the folder `roots` exists.
@@ -170,6 +178,11 @@ impl Nix {
     }
 }
 
+/// The name of an archive without what `buildLayeredImage` puts behind it.
+fn archive_of(name: &str) -> Option<&str> {
+    [".tar", ".tar.gz", ".tar.zst"].iter().find_map(|ending| name.strip_suffix(ending))
+}
+
 fn forged() -> String {
     format!("it is a {FORGED}")
 }
@@ -178,14 +191,13 @@ impl Described {
     /// What is said, once it is known to be what it claims.
     fn checked(self) -> Option<ImageValue> {
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
-        let conf = self.conf.and_then(Output::checked);
         Some(ImageValue {
             place: self.place,
             image_name: text(self.image_name),
             image_tag: text(self.image_tag),
             derivation: self.derivation.checked()?,
             // Others may call something `conf`, too.
-            conf: conf.filter(|conf| conf.drv.name().ends_with(CONF)),
+            conf: self.conf.and_then(Output::checked),
         })
     }
 }
