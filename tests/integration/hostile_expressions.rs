@@ -17,6 +17,7 @@ let
   run = name: runCommand "${name}-MARK";
   layer = run "layer" { } "mkdir $out; ln -s SECRET $out/layer.tar; echo SHA256 > $out/checksum; :";
   checksum = run "layer" { } "mkdir $out; touch $out/layer.tar; ln -s SECRET $out/checksum; :";
+  good = run "layer" { } "mkdir $out; echo > $out/layer.tar; sha256sum $out/layer.tar | cut -c -64 > $out/checksum; :";
   base = run "base" { } "ln -s SECRET $out; :";
   fields = { architecture = "amd64"; store_layers = [ ]; created = "now"; repo_tag = "app:1"; };
   conf = fields: runCommand "stream-MARK" { } "echo > $out" // {
@@ -30,11 +31,11 @@ let
 in {
   customisationLayer = conf (fields // { customisation_layer = layer; });
   checksum = conf (fields // { customisation_layer = checksum; });
-  base = conf (fields // { customisation_layer = layer; from_image = base; });
-  baseOutside = conf (fields // { customisation_layer = layer; from_image = "SECRET"; });
+  base = conf (fields // { customisation_layer = good; from_image = base; });
+  baseOutside = conf (fields // { customisation_layer = good; from_image = "SECRET"; });
   layerOutside = conf (fields // { customisation_layer = "SECRET"; });
-  otherPaths = conf (fields // { customisation_layer = layer; store_layers = [ [ (builtins.unsafeDiscardStringContext "${hello}") ] ]; });
-  otherBase = conf (fields // { customisation_layer = layer; from_image = builtins.unsafeDiscardStringContext "${hello}"; });
+  otherPaths = conf (fields // { customisation_layer = good; store_layers = [ [ (builtins.unsafeDiscardStringContext "${hello}") ] ]; });
+  otherBase = conf (fields // { customisation_layer = good; from_image = builtins.unsafeDiscardStringContext "${hello}"; });
   confIsLink = runCommand "stream-MARK" { } "echo > $out" // { conf = runCommand "MARK-conf.json" { } "ln -s SECRET $out; :"; };
   archive = run "archive" { } "ln -s SECRET $out; :";
   layout = run "layout" { } "mkdir $out; ln -s SECRET $out/oci-layout; ln -s SECRET $out/index.json; :";
