@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::error::{NixError, Said, is_of_host};
-use super::{Nix, Progress};
+use super::error::{NixError, is_of_host};
+use super::{Nix, Progress, Said};
 use crate::sandbox::{View, read_end};
 
 /// Arguments per call: Linux takes 2 MiB of them, and a store path may have 255 bytes.

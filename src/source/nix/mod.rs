@@ -15,6 +15,7 @@ mod expression;
 mod image_expression;
 mod images;
 mod roots;
+mod said;
 mod store;
 
 use std::collections::BTreeMap;
@@ -23,11 +24,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-pub use self::error::{NixError, Said};
+pub use self::error::NixError;
 pub use self::evaluation::Evaluated;
 pub use self::expression::Scope;
 pub use self::images::{ImageDerivation, ImageValue, Stream};
 pub use self::roots::forget_roots;
+pub use self::said::Said;
 use crate::sandbox::{Sandbox, View};
 
 /// For commands that are over at once.
