@@ -242,12 +242,14 @@ async fn until_interrupted(work: impl Future<Output = Result<(), Failure>>) -> R
     }
 }
 
-/// Waits until somebody asks the program to end: Ctrl-C, or `kill`.
+/// Waits until somebody asks the program to end: Ctrl-C, `kill`, or a terminal that is closed.
 async fn interrupted() -> Result<(), Failure> {
-    let mut terminated = signal(SignalKind::terminate()).map_err(Failure::cannot("listen to signals"))?;
+    let listen = |kind| signal(kind).map_err(Failure::cannot("listen to signals"));
+    let (mut terminated, mut hung_up) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     tokio::select! {
         pressed = tokio::signal::ctrl_c() => pressed.map_err(Failure::cannot("listen to signals")),
         _ = terminated.recv() => Ok(()),
+        _ = hung_up.recv() => Ok(()),
     }
 }
 

@@ -129,8 +129,10 @@ fn layout(path: &Path) -> Result<ArchiveSource, Failure> {
 }
 
 fn missing(name: &str, error: io::Error) -> Failure {
-    let fix = format!("name an archive, a program that writes one, or `-`: `{name}` cannot be opened");
-    Failure::build(error, fix)
+    Failure::build(
+        format!("`{name}` cannot be opened: {error}"),
+        "name `docker-archive:FILE`, `oci-archive:FILE`, `oci:FOLDER`, a file of these, a program that writes one, or `-`",
+    )
 }
 
 /// Whether a file is to be run: it begins as scripts or the programs of Linux do.

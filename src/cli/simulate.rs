@@ -233,11 +233,15 @@ fn random_password() -> io::Result<String> {
     Ok(Digest::of(&bytes).hex()[..40].to_owned())
 }
 
-/// Copies every tagged image of the registry into a layout.
+/// Copies every tagged image of the registry into a layout; those of several repositories into one each, below the
+/// folder.
 async fn copy_images(registry: &Registry, folder: &Path) -> Result<(), Failure> {
-    let layout = Arc::new(OciLayout::open(folder.to_owned())?);
-    let destination = Destination::OciLayout(Arc::clone(&layout));
-    for (repository, tag) in registry.tags() {
+    let tags = registry.tags();
+    let several = tags.iter().any(|(repository, _)| *repository != tags[0].0);
+    for (repository, tag) in tags {
+        let name = repository.rsplit('/').next().filter(|_| several).unwrap_or_default();
+        let layout = Arc::new(OciLayout::open(folder.join(name))?);
+        let destination = Destination::OciLayout(Arc::clone(&layout));
         let Some(manifest) = registry.manifest(&repository, &tag) else { continue };
         for digest in blobs_of(&manifest)? {
             if let Some(blob) = registry.blob(&repository, &digest) {

@@ -45,6 +45,11 @@ impl std::str::FromStr for Image {
             return Err("the digest of an image follows from what is in it: name a tag".to_owned());
         }
         let error = |error: ReferenceError| error.to_string();
+        // What has no host would be on Docker's registry, which hardly anybody means here.
+        let host = text.split_once('/').map_or("", |(host, _)| host);
+        if !host.contains(['.', ':']) && host != "localhost" {
+            return Err("write `HOST/REPOSITORY[:TAG]`, for Docker's registry `docker.io/NAME`".to_owned());
+        }
         let (repository, tag) = match text.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
             Some(_) | None => (text, None),

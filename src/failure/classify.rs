@@ -122,7 +122,7 @@ impl From<BuildError> for Failure {
             }
             BuildError::Conf { .. } | BuildError::NotReferred { .. } => Self::build(
                 error,
-                "make it with `dockerTools` of a nixpkgs from 20.09 on; if that is what made it, tell us",
+                "correct what the expression says of it; anything that `dockerTools` of nixpkgs 20.09 or later writes is taken",
             ),
             BuildError::NoImage { .. } => Self::build(
                 error,

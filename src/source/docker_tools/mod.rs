@@ -22,6 +22,8 @@ use crate::oci::Tag;
 /// More than the closure of any image takes: some 100 bytes for a path.
 pub const MAX_CONF: u64 = 16 << 20;
 
+const NO_TAG: &str = "a tag has 1 to 128 letters, digits, `_`, `.` or `-`, the first no `.` or `-`";
+
 /// Far beyond what any runtime mounts.
 const MOST_LAYERS: usize = 1000;
 
@@ -97,7 +99,9 @@ impl LayeredImage {
             return Err(ConfError::new("store_layers", &layers, "it has more than 1000 layers"));
         }
         let (name, tag) = conf.repo_tag.rsplit_once(':').unwrap_or((&conf.repo_tag, "latest"));
-        let tag = tag.parse().map_err(|_| ConfError::new("repo_tag", &conf.repo_tag, "its tag is none"))?;
+        let tag = tag.parse().map_err(|_| ConfError::new("repo_tag", &conf.repo_tag, NO_TAG))?;
+        let config = conf.config.unwrap_or_default();
+        check_config(&config)?;
         let layer = |paths: &Vec<String>| paths.iter().map(|path| store_path("store_layers", path)).collect();
         let created = Time::parse("created", &conf.created)?;
         // Before there was an `mtime`, `created` was it.
@@ -118,7 +122,7 @@ impl LayeredImage {
             tag,
             architecture: conf.architecture,
             variant: conf.variant.filter(|variant| !variant.is_empty()),
-            config: conf.config.unwrap_or_default(),
+            config,
             created,
             from_image: conf.from_image.as_deref().map(in_store).transpose()?,
             store_layers: conf.store_layers.iter().map(layer).collect::<Result<_, _>>()?,
@@ -127,6 +131,21 @@ impl LayeredImage {
             mtime_is_now: mtime == Time::Now,
         })
     }
+}
+
+/// Checks the shapes without which no runtime reads an image (image specification, "OCI Image Configuration").
+fn check_config(config: &Map<String, Value>) -> Result<(), ConfError> {
+    let texts = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
+        let reason = match key.as_str() {
+            "Env" | "Cmd" | "Entrypoint" | "Shell" | "OnBuild" if !texts(value) => "it is no list of strings",
+            "ExposedPorts" | "Volumes" | "Labels" | "Healthcheck" if !value.is_object() => "it is no set",
+            "User" | "WorkingDir" | "StopSignal" if !value.is_string() => "it is no string",
+            _ => continue,
+        };
+        return Err(ConfError::new("config", &format!("{key} = {value}"), reason));
+    }
+    Ok(())
 }
 
 /// The mode that a script gives `/nix` and `/nix/store`, by its text.

@@ -14,7 +14,7 @@ fn oldest() -> Value {
     let layer = [path("glibc"), path("bash")].map(|path| path.to_string());
     json!({
         "architecture": "amd64",
-        "config": { "Cmd": ["/bin/bash"] },
+        "config": { "Cmd": ["/bin/bash"], "Entrypoint": null },
         "os": "linux",
         "created": "1970-01-01T00:00:01Z",
         "store_layers": [layer],
@@ -103,7 +103,20 @@ fn what_cannot_be_is_named() {
         ),
         (json!({ "customisation_layer": "../x" }), "`customisation_layer` is `../x`: it is no store path"),
         (json!({ "from_image": "/etc/passwd" }), "`from_image` is `/etc/passwd`: it is no file of the store"),
-        (json!({ "repo_tag": "app:" }), "`repo_tag` is `app:`: its tag is none"),
+        (
+            json!({ "repo_tag": "app:" }),
+            "`repo_tag` is `app:`: a tag has 1 to 128 letters, digits, `_`, `.` or `-`, the first no `.` or `-`",
+        ),
+        (
+            json!({ "config": { "Cmd": "/bin/sh" } }),
+            "`config` is `Cmd = \"/bin/sh\"`: it is no list of strings",
+        ),
+        (
+            json!({ "config": { "Env": { "A": "b" } } }),
+            "`config` is `Env = {\"A\":\"b\"}`: it is no list of strings",
+        ),
+        (json!({ "config": { "Labels": ["a"] } }), "`config` is `Labels = [\"a\"]`: it is no set"),
+        (json!({ "config": { "User": 7 } }), "`config` is `User = 7`: it is no string"),
         (json!({ "uid": "-1" }), "`uid` is `-1`: it is no number"),
         (json!({ "created": "soon" }), "`created` is `soon`: it is neither `now` nor an ISO 8601 time"),
         (json!({ "mtime": "1960-01-01T00:00:00Z" }), "`mtime` is `1960-01-01T00:00:00Z`: it is before 1970"),
