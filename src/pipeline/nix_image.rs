@@ -68,7 +68,7 @@ impl NixImage {
             return Ok(vec![image(name, Some(tag.clone()), Select::Only)]);
         }
         let read = Arc::clone(&source);
-        let names = blocking(move || read.pass(&mut |_| Ok(()))?.names()).await??;
+        let names = blocking(move || read.names()).await??;
         if names.len() > MOST_IMAGES {
             return Err(BuildError::TooManyImages { images: names.len(), most: MOST_IMAGES });
         }

@@ -219,6 +219,11 @@ impl Registry {
         self.shared.state().store.manifest(repository, reference).map(|(_, manifest)| manifest.bytes)
     }
 
+    /// All blobs, each with its repository, in order.
+    pub fn blobs(&self) -> Vec<(String, Digest)> {
+        self.shared.state().store.all_blobs()
+    }
+
     /// The bytes of a blob.
     pub fn blob(&self, repository: &str, digest: &Digest) -> Option<bytes::Bytes> {
         self.shared.state().store.blob(repository, digest)

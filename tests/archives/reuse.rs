@@ -29,6 +29,23 @@ fn a_second_push_sends_no_layer() {
 }
 
 #[test]
+fn an_archive_that_is_compressed_sends_no_layer_twice_either() {
+    let machine = Machine::new();
+    let seed = Seed::new(17);
+    write(&machine.place("a.tar.gz"), &seed.built(&["app:1"]));
+    succeed(&machine.push(&["docker-archive:a.tar.gz", &machine.tagged("1")]));
+    assert!(machine.uploaded(0) > LARGE);
+
+    let before = machine.registry.log().len();
+    let said = succeed(&machine.push(&["docker-archive:a.tar.gz", &machine.tagged("2")]));
+
+    // A new tag is no reason to ask for the configuration, which is small.
+    assert!(machine.uploaded(before) <= seed.config.len(), "{said}");
+    assert_eq!(machine.config("2"), seed.config);
+    assert_eq!(machine.diff_ids("2"), seed.diff_ids());
+}
+
+#[test]
 fn a_stream_that_says_at_its_start_what_comes_is_believed_to_the_end() {
     let machine = Machine::new();
     let seed = Seed::new(16);

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use nixlayer::oci::Digest;
 use serde_json::{Value, json};
 use tar::{Builder, Header};
@@ -44,8 +46,19 @@ impl Seed {
     /// As dockerTools streams it: layers by their digests, and what names them at the end. Equal layers are
     /// there once.
     pub(crate) fn streamed(&self, tags: &[&str]) -> Vec<u8> {
-        let names: Vec<String> =
-            self.layers.iter().map(|layer| format!("{}/layer.tar", Digest::of(layer).hex())).collect();
+        self.archived(tags, |layer| Digest::of(layer).hex())
+    }
+
+    /// As `buildImage` makes it: compressed as a whole, with layers by the digest of something else.
+    pub(crate) fn built(&self, tags: &[&str]) -> Vec<u8> {
+        let archive = self.archived(tags, |layer| Digest::of(Digest::of(layer).hex().as_bytes()).hex());
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&archive).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn archived(&self, tags: &[&str], id: impl Fn(&[u8]) -> String) -> Vec<u8> {
+        let names: Vec<String> = self.layers.iter().map(|layer| format!("{}/layer.tar", id(layer))).collect();
         let mut members: Vec<(String, &[u8])> = Vec::new();
         for (name, layer) in names.iter().zip(&self.layers) {
             if members.iter().all(|(there, _)| there != name) {

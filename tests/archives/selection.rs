@@ -58,6 +58,24 @@ fn one_of_several_images_is_pushed_with_its_own_tags_and_its_own_layers() {
 }
 
 #[test]
+fn of_a_compressed_archive_each_image_is_alone_in_its_repository() {
+    let machine = Machine::new();
+    let (_, _, bytes) = two_images();
+    write(&machine.place("a.tar.zst"), &zstd::encode_all(bytes.as_slice(), 1).unwrap());
+
+    for (image, repository) in [("app:first", "one"), ("app:two", "two")] {
+        let destination = format!("{}-{repository}:x", machine.repository());
+        succeed(&machine.push(&[&format!("docker-archive:a.tar.zst:{image}"), &destination]));
+    }
+
+    let blobs = machine.registry.blobs();
+    for repository in ["team/app-one", "team/app-two"] {
+        // Its configuration and two layers.
+        assert_eq!(blobs.iter().filter(|(it, _)| it == repository).count(), 3, "{repository}");
+    }
+}
+
+#[test]
 fn an_image_without_a_tag_wants_one() {
     let machine = Machine::new();
     write(&machine.place("a.tar"), &Seed::new(21).streamed(&[]));

@@ -1,4 +1,5 @@
-//! Brings an image of an archive to a destination, in one pass over the archive.
+//! Brings an image of an archive to a destination, in one pass over the archive; one that is compressed as a whole is
+//! decompressed a second time where it can be, to find out what is in it.
 //!
 //! 1. A [thread](reading) goes through the archive, and asks at each layer what to do with it.
 //! 2. [`Transfer`](transfer::Transfer) knows which layers are there already, and sends the others while they are
@@ -51,8 +52,9 @@ impl ArchivePush<'_> {
         let once = Once::new(on_event);
         let say = |event: Event| once.pass_on(event);
         let source = Arc::clone(self.source);
-        let survey = blocking(move || source.survey()).await??;
-        let mut image = survey.map(|contents| contents.image(self.select)).transpose()?.map(Arc::new);
+        let select = self.select.clone();
+        let look = move || source.survey()?.map(|contents| contents.image(&select)).transpose();
+        let image = blocking(look).await??.map(Arc::new);
         let own = image.as_ref().map(|image| self.own_tags(image, tags, destination)).transpose()?;
         let tags = own.as_deref().unwrap_or(tags);
         let mut earlier = Earlier::new(Some(destination), tags, reuse, &say);
@@ -72,14 +74,7 @@ impl ArchivePush<'_> {
                 Some(image) => Arc::clone(image),
                 None => Arc::new(passed.contents.image(self.select)?),
             };
-            match found.check(&passed.layers) {
-                // Now it is known what its layers should have been.
-                Err(ArchiveFault::LateLayout(_)) if image.is_none() && self.source.is_lasting() => {
-                    image = Some(found);
-                    continue;
-                }
-                checked => checked.map_err(|fault| self.source.error(fault))?,
-            }
+            found.check(&passed.layers).map_err(|fault| self.source.error(fault))?;
             let published = self.name(&found, &sent, destination, tags, &mut earlier, reuse).await;
             match published {
                 // A cleanup of the registry may have taken what was there when the push began.

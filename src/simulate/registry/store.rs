@@ -55,6 +55,10 @@ pub(super) enum ManifestRefused {
 }
 
 impl Store {
+    pub(super) fn all_blobs(&self) -> Vec<(String, Digest)> {
+        self.blobs.keys().cloned().collect()
+    }
+
     pub(super) fn blob(&self, repository: &str, digest: &Digest) -> Option<Bytes> {
         self.blobs.get(&(repository.to_owned(), *digest)).cloned()
     }

@@ -46,11 +46,6 @@ impl Input {
         decoded(compression, Cursor::new(head).chain(stream))
     }
 
-    /// Whether what nobody wants costs nothing.
-    pub(super) fn is_quick(&self) -> bool {
-        matches!(self, Self::File(_))
-    }
-
     /// Passes over `count` bytes. Gives how many there were.
     pub(super) fn skip(&mut self, count: u64) -> io::Result<u64> {
         match self {

@@ -7,7 +7,7 @@
 //! Whoever made the archive may mean harm. Nothing of it is written anywhere, names and links stay in it, and memory
 //! and time are bounded by limits; what is wrong with it is told by name.
 //!
-//! 1. [`ArchiveSource::survey`] finds out what is in it, where that costs next to nothing.
+//! 1. [`ArchiveSource::survey`] finds out what is in it, where it can be read again.
 //! 2. [`ArchiveSource::pass`] shows every layer.
 //! 3. [`ArchiveContents::image`] tells of one image, and [`ArchivedImage::check`] whether its layers are those that
 //!    passed by.
@@ -29,7 +29,7 @@ mod tar;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 
@@ -75,6 +75,8 @@ pub struct ArchiveSource {
     name: String,
     form: Form,
     from: From,
+    /// What is in it, once somebody has asked.
+    surveyed: OnceLock<ArchiveContents>,
 }
 
 enum From {
@@ -99,18 +101,22 @@ impl ArchiveSource {
         if !metadata.is_file() {
             return Ok(Self::stream(name, form, Box::new(file)));
         }
-        Ok(Self { name: name.to_owned(), form, from: From::File(Arc::new(file)) })
+        Ok(Self::new(name, form, From::File(Arc::new(file))))
     }
 
     /// The image layout in a folder. No link in it may lead out of it.
     pub fn folder(name: &str, folder: Dir) -> Self {
-        Self { name: name.to_owned(), form: Form::Layout, from: From::Folder(Arc::new(folder)) }
+        Self::new(name, Form::Layout, From::Folder(Arc::new(folder)))
     }
 
     /// What can be read once: standard input, or the output of a program. Its error at the end, such as that
     /// the program failed, is one of the archive.
     pub fn stream(name: &str, form: Form, stream: Box<dyn Read + Send>) -> Self {
-        Self { name: name.to_owned(), form, from: From::Stream(Mutex::new(Some(stream))) }
+        Self::new(name, form, From::Stream(Mutex::new(Some(stream))))
+    }
+
+    fn new(name: &str, form: Form, from: From) -> Self {
+        Self { name: name.to_owned(), form, from, surveyed: OnceLock::new() }
     }
 
     /// Whether it can be read more than once.
@@ -123,17 +129,17 @@ impl ArchiveSource {
         self.form
     }
 
-    /// What is in it, if that can be found out without reading its layers.
-    pub fn survey(&self) -> Result<Option<ArchiveContents>, ArchiveError> {
+    /// What is in it; none of what can be read once alone. Layers are passed over, but an archive that is compressed is
+    /// decompressed for that, the first time.
+    pub fn survey(&self) -> Result<Option<&ArchiveContents>, ArchiveError> {
         if !self.is_lasting() {
             return Ok(None);
         }
-        self.named(|| {
-            let mut members = self.open()?;
-            let quick = members.is_quick();
-            quick.then(|| Contents::read(&mut members, LIMITS, &mut |_| Ok(()))).transpose()
-        })
-        .map(|contents| contents.map(|contents| self.contents(contents)))
+        if let Some(contents) = self.surveyed.get() {
+            return Ok(Some(contents));
+        }
+        let contents = self.pass(&mut |_| Ok(()))?;
+        Ok(Some(self.surveyed.get_or_init(|| contents)))
     }
 
     /// Goes through it, and shows every layer to `visit`, which may read it or not. What it fails with ends the pass.
@@ -142,12 +148,23 @@ impl ArchiveSource {
         visit: &mut dyn FnMut(&mut Layer<'_>) -> Result<(), ArchiveFault>,
     ) -> Result<ArchiveContents, ArchiveError> {
         let contents = self.named(|| Contents::read(&mut self.open()?, LIMITS, visit))?;
-        Ok(self.contents(contents))
+        Ok(ArchiveContents { name: self.name.clone(), form: self.form, contents })
     }
 
-    /// One of its images. A compressed archive is decompressed for that, and a stream is gone then.
+    /// One of its images. A stream is gone then.
     pub fn image(&self, select: &Select) -> Result<ArchivedImage, ArchiveError> {
-        self.pass(&mut |_| Ok(()))?.image(select)
+        match self.survey()? {
+            Some(contents) => contents.image(select),
+            None => self.pass(&mut |_| Ok(()))?.image(select),
+        }
+    }
+
+    /// What its images are called, each by all of its names. A stream is gone then.
+    pub fn names(&self) -> Result<Vec<Vec<String>>, ArchiveError> {
+        match self.survey()? {
+            Some(contents) => contents.names(),
+            None => self.pass(&mut |_| Ok(()))?.names(),
+        }
     }
 
     /// Shows `visit` the layer `member` alone, and gives what it says.
@@ -201,10 +218,6 @@ impl ArchiveSource {
         work().map_err(|fault| self.error(fault))
     }
 
-    fn contents(&self, contents: Contents) -> ArchiveContents {
-        ArchiveContents { name: self.name.clone(), form: self.form, contents }
-    }
-
     fn open(&self) -> Result<Members, ArchiveFault> {
         let input = match &self.from {
             From::Folder(dir) => return FolderReader::new(dir, LIMITS).map(Members::Folder),
@@ -241,13 +254,6 @@ enum Members {
 }
 
 impl Members {
-    fn is_quick(&self) -> bool {
-        match self {
-            Self::Tar(tar) => tar.is_quick(),
-            Self::Folder(_) => true,
-        }
-    }
-
     fn next(&mut self) -> Result<Option<Member>, ArchiveFault> {
         match self {
             Self::Tar(tar) => tar.next(),

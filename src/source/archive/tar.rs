@@ -59,11 +59,6 @@ impl TarReader {
         Self { input, limits, left: 0, padding: 0, members: 0, bytes: 0, last: "its first header".to_owned() }
     }
 
-    /// Whether what nobody wants costs nothing.
-    pub(super) fn is_quick(&self) -> bool {
-        self.input.is_quick()
-    }
-
     /// The next member; what is left of the one before is passed over. None at the end.
     pub(super) fn next(&mut self) -> Result<Option<Member>, ArchiveFault> {
         let mut extended = Extended::default();
