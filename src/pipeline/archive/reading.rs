@@ -110,11 +110,11 @@ impl Reading {
             let (passed, digests) = match ordered.blocking_recv().map_err(|_| gone())? {
                 Order::PassOver => return Ok(()),
                 Order::Check => {
-                    let (passed, digests) = self.read(layer, travel, None, arrivals)?;
+                    let (passed, digests) = self.read(layer, travel, &mut Leaving::nowhere(arrivals))?;
                     check(&member, travel, &digests)?;
                     (passed, digests)
                 }
-                Order::Send(writer) => self.read(layer, travel, Some(writer), arrivals)?,
+                Order::Send(writer) => self.read(layer, travel, &mut Leaving::into(writer, arrivals))?,
             };
             layers.insert(member, passed);
             // Whoever does not wait for it needs it no more.
@@ -122,17 +122,6 @@ impl Reading {
             Ok(())
         })?;
         Ok(Passed { contents, layers })
-    }
-
-    /// Reads one layer again, and writes it into `writer`.
-    pub(super) fn again(
-        &self,
-        member: &MemberName,
-        travel: Travel,
-        arrivals: &mpsc::Sender<Arrival>,
-        writer: BlobWriter,
-    ) -> Result<(), ArchiveError> {
-        self.source.visit_layer(member, |layer| self.read(layer, travel, Some(writer), arrivals).map(drop))
     }
 
     /// A blob that comes from a thread of its own, which reads the layer once more. What it fails with is told to
@@ -152,7 +141,12 @@ impl Reading {
         }
         let (reading, member, arrivals) = (self.clone(), member.clone(), arrivals.clone());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = reading.again(&member, travel, &arrivals, writer) {
+            // It keeps the writer until the reason is told: whoever finds the blob broken asks for that.
+            let mut leaving = Leaving::into(writer, &arrivals);
+            let source = &reading.source;
+            let read =
+                source.visit_layer(&member, |layer| reading.read(layer, travel, &mut leaving).map(drop));
+            if let Err(error) = read {
                 failed(error);
             }
         });
@@ -183,18 +177,15 @@ impl Reading {
         Travel::AsItIs { digest: said.or_else(of_name), compression: layer.compression() }
     }
 
-    /// Reads a layer, and writes it into `writer` as it travels.
+    /// Reads a layer, and writes it into `leaving` as it travels.
     fn read(
         &self,
         layer: &mut Layer<'_>,
         travel: Travel,
-        writer: Option<BlobWriter>,
-        arrivals: &mpsc::Sender<Arrival>,
+        leaving: &mut Leaving<'_>,
     ) -> Result<(PassedLayer, LayerDigests), ArchiveFault> {
-        let sends = writer.is_some();
-        let mut leaving = Leaving { writer, arrivals };
         match travel {
-            Travel::Compressed { .. } if sends => {
+            Travel::Compressed { .. } if leaving.writer.is_some() => {
                 let mut writer = LayerWriter::new(leaving, self.compression, &self.workers);
                 layer.copy_tar(&mut writer)?;
                 let (leaving, digests) = writer.finish().map_err(ArchiveFault::Sink)?;
@@ -203,7 +194,7 @@ impl Reading {
                 Ok((PassedLayer { diff_id, tar_size, blob: None }, digests))
             }
             Travel::Compressed { .. } | Travel::AsItIs { .. } => {
-                let passed = layer.copy_blob(&mut leaving)?;
+                let passed = layer.copy_blob(leaving)?;
                 let PassedLayer { diff_id, tar_size, blob } = passed;
                 let (digest, size) = blob.ok_or_else(gone)?;
                 leaving.finish(digest);
@@ -223,7 +214,7 @@ impl Reading {
         arrivals: &mpsc::Sender<Arrival>,
     ) -> Result<(), ArchiveFault> {
         let Some(first) = layers.get(layer.member()) else { return Ok(()) };
-        let (second, _) = self.read(layer, travel, None, arrivals)?;
+        let (second, _) = self.read(layer, travel, &mut Leaving::nowhere(arrivals))?;
         if second == *first { Ok(()) } else { Err(ArchiveFault::Duplicate(layer.member().clone())) }
     }
 }
@@ -256,9 +247,17 @@ struct Leaving<'a> {
     arrivals: &'a mpsc::Sender<Arrival>,
 }
 
-impl Leaving<'_> {
-    fn finish(self, digest: Digest) {
-        if let Some(writer) = self.writer {
+impl<'a> Leaving<'a> {
+    fn into(writer: BlobWriter, arrivals: &'a mpsc::Sender<Arrival>) -> Self {
+        Self { writer: Some(writer), arrivals }
+    }
+
+    fn nowhere(arrivals: &'a mpsc::Sender<Arrival>) -> Self {
+        Self { writer: None, arrivals }
+    }
+
+    fn finish(&mut self, digest: Digest) {
+        if let Some(writer) = self.writer.take() {
             // Whoever took the bytes knows whether they all arrived.
             let _ = writer.finish(digest);
         }
@@ -281,5 +280,54 @@ impl Write for Leaving<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::publish::{Destination, OciLayout, PublishError};
+
+    #[tokio::test]
+    async fn why_a_layer_cannot_be_read_again_is_told_before_its_blob_breaks() {
+        let folder = TempDir::new().unwrap();
+        let place = folder.path().join("a.tar");
+        let mut tar = tar::Builder::new(File::create(&place).unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1024);
+        // An empty tar is a layer, too.
+        tar.append_data(&mut header, "l.tar", [0; 1024].as_slice()).unwrap();
+        drop(tar);
+        let source = ArchiveSource::file("a.tar", Form::Docker, File::open(&place).unwrap()).unwrap();
+        let mut member = None;
+        let seen = source.pass(&mut |layer| {
+            member = Some(layer.member().clone());
+            Ok(())
+        });
+        File::create(&place).unwrap();
+        let (source, member) = (seen.map(|_| Arc::new(source)).unwrap(), member.unwrap());
+        let reading =
+            Reading { source, wanted: None, compression: Compression::default(), workers: Workers::new(1) };
+        let (arrivals, _arrived) = mpsc::channel(1);
+        let told = Arc::new(AtomicBool::new(false));
+        let layout = Destination::OciLayout(Arc::new(OciLayout::open(folder.path().join("layout")).unwrap()));
+
+        let make = || {
+            let told = Arc::clone(&told);
+            reading.blob_again(&member, Travel::Compressed { diff_id: None }, &arrivals, 1, move |_| {
+                std::thread::sleep(Duration::from_millis(200));
+                told.store(true, Ordering::SeqCst);
+            })
+        };
+        let stored = layout.put_blob(&make).await;
+
+        assert!(matches!(stored, Err(PublishError::ProducerGone)));
+        assert!(told.load(Ordering::SeqCst));
     }
 }

@@ -130,11 +130,12 @@ impl<'a, 'e> Transfer<'a, 'e> {
                 Some(done) = self.under_way.join_next() => {
                     match done.map_err(|_| BuildError::Thread)? {
                         Ok(done) => self.finish(done).await?,
-                        // The thread may know why.
+                        // The thread may know why. It may also wait for an order, which would never come.
                         Err(error @ BuildError::Publish(PublishError::ProducerGone)) if passed.is_none() => {
+                            drop(arrivals);
                             return Err(match thread.await.map_err(|_| BuildError::Thread)? {
-                                Err(why) => why.into(),
-                                Ok(_) => error,
+                                Err(why) if !matches!(*why.fault, ArchiveFault::Sink(_)) => why.into(),
+                                Err(_) | Ok(_) => error,
                             });
                         }
                         Err(error) => return Err(error),
