@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{Fate, LayerReport};
+
+/// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
+pub(super) const QUIET: Duration = Duration::from_secs(10);
 
 /// What happens on the way, for whoever watches.
 #[derive(Clone, Debug)]

@@ -6,11 +6,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::event::Quota;
+use super::event::{QUIET, Quota};
 use super::layer_set::LayerSet;
 use super::listing::{self, Listings};
 use super::recipe::{Material, Recipe, SpecRecipe};
@@ -22,9 +21,6 @@ use crate::nix::StorePath;
 use crate::publish::{Destination, Mount, OpenUpload, PublishError};
 use crate::record::Record;
 use crate::source::StorePaths;
-
-/// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// A layer that is where it was to go.
 struct Done {

@@ -1,5 +1,6 @@
 //! Connections that break, registries that forget, and a push that is killed.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::fault_proxy::{FaultProxy, Kind};
 use crate::machine::{Machine, fail, succeed, write};
 use crate::request::Site;
-use crate::seed::Seed;
+use crate::seed::{Seed, layer, noise};
 
 /// A machine with an image under the tag `x`, and a proxy that cuts the chunks of this number, from 0.
 fn cutting(resume: Resume, cut: impl Fn(usize) -> bool + Send + Sync + 'static) -> (Machine, FaultProxy) {
@@ -94,6 +95,32 @@ fn blobs_that_the_registry_has_lost_are_sent_again() {
     assert!(said.contains("the registry has lost layers, which are sent again"), "{said}");
     assert_eq!(machine.config("x"), seed.config);
     assert_eq!(machine.diff_ids("x"), seed.diff_ids());
+}
+
+#[test]
+fn a_push_that_waits_for_its_registry_says_so() {
+    let mut machine = Machine::new();
+    let proxy = FaultProxy::start(
+        machine.registry.address(),
+        |seen| (seen.site == Site::Patch).then_some(Kind::Hang),
+        |_| {},
+    );
+    machine.reached_at(proxy.address());
+    // The first layer has been read, but for what waits in memory; the second one waits for it.
+    let config = machine.place("config.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    write(&config, text.replace(r#""limits":{"#, r#""limits":{"uploads":1,"#).as_bytes());
+    let seed =
+        Seed::of(vec![layer("opt/large", &noise((1 << 20) + 100_000, 47)), layer("etc/motd", b"hello")]);
+    write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
+
+    let child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
+    std::thread::sleep(Duration::from_secs(12));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("0 of 2 layers are there"), "{said}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -12,14 +11,12 @@ use super::reading::{Arrival, Order, Passed, Reading, Travel};
 use crate::layer::{Compression, LayerDigests, LayerKey, Workers};
 use crate::oci::DiffId;
 use crate::pipeline::earlier::Earlier;
+use crate::pipeline::event::QUIET;
 use crate::pipeline::reuse::{KnownLayers, Whereabouts};
 use crate::pipeline::{BuildError, Effort, Event, Fate, LayerReport, blocking};
 use crate::publish::{Blob, Destination, Mount, OpenUpload, PublishError, Stored};
 use crate::record::Record;
 use crate::source::archive::{ArchiveError, ArchiveFault, MemberName};
-
-/// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// The layers of an archive on their way to a destination.
 pub(super) struct Transfer<'a, 'e> {
@@ -177,13 +174,12 @@ impl<'a, 'e> Transfer<'a, 'e> {
             }
             Decision::Send(open) => open,
         };
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| BuildError::Thread)?;
-        let (writer, blob) = Blob::channel(self.effort.chunk);
-        let _ = order.send(Order::Send(writer));
         let (destination, chunk) = (self.destination.clone(), self.effort.chunk);
-        let (reading, sender) = (reading.clone(), sender.clone());
+        let (reading, sender, slots) = (reading.clone(), sender.clone(), Arc::clone(&self.slots));
         self.under_way.spawn(async move {
-            let _slot = slot;
+            let _slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
+            let (writer, blob) = Blob::channel(chunk);
+            let _ = order.send(Order::Send(writer));
             let stored = send(&destination, open, blob, |failed| {
                 reading.blob_again(&member, travel, &sender, chunk, failed)
             });
