@@ -162,7 +162,32 @@ fn a_bomb_takes_no_memory() {
     assert!(said.contains("`manifest.json` has more than 8388608 bytes"), "{said}");
     assert!(peak < MOST, "{peak} bytes");
 
+    // Links, whose names and targets are as long as they may be.
+    let mut links = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    header.set_cksum();
+    for number in 0..30_000 {
+        let (name, target) = (format!("{number:04000}"), format!("{number:04001}"));
+        let records = format!("4011 path={name}\n4016 linkpath={target}\n");
+        let mut extended = tar::Header::new_ustar();
+        extended.set_entry_type(tar::EntryType::XHeader);
+        extended.set_size(records.len() as u64);
+        extended.set_cksum();
+        let rest = vec![0; records.len().next_multiple_of(512) - records.len()];
+        for part in [extended.as_bytes(), records.as_bytes(), &rest, header.as_bytes()] {
+            links.write_all(part).unwrap();
+        }
+    }
+    write(&machine.place("links"), &links.finish().unwrap());
+    let (said, peak) = measured(&machine, &["docker-archive:links", &machine.tagged("x")]);
+    assert!(said.contains("all JSON in it, with the names, has more than 67108864 bytes"), "{said}");
+    assert!(peak < MOST, "{peak} bytes");
+
     // A name of a gigabyte.
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1 << 30);
     header.set_entry_type(tar::EntryType::GNULongName);
     header.set_cksum();
     let head = zstd::encode_all(header.as_bytes().as_slice(), 1).unwrap();

@@ -37,25 +37,29 @@ impl Contents {
     ) -> Result<Self, ArchiveFault> {
         let mut contents = Self::default();
         let mut kept = 0;
+        let mut keep = |length: usize| {
+            kept += length as u64;
+            let what = || "all JSON in it, with the names,".to_owned();
+            let too_large = || ArchiveFault::TooLarge { what: what(), most: limits.documents };
+            (kept <= limits.documents).then_some(()).ok_or_else(too_large)
+        };
         while let Some(member) = members.next()? {
             let name = member.name;
             match member.kind {
                 Kind::Other => continue,
                 Kind::Link(target) => {
                     contents.check_new(&name)?;
+                    keep(name.as_str().len() + target.as_str().len())?;
                     contents.links.insert(name, target);
                     continue;
                 }
                 Kind::File => {}
             }
+            keep(name.as_str().len())?;
             let mut head = read_some(members, HEAD.min(member.size))?;
             if let Some(document) = document(members, &name, member.size, &mut head, limits)? {
                 contents.check_new(&name)?;
-                kept += document.len() as u64;
-                if kept > limits.documents {
-                    let what = "all JSON in it".to_owned();
-                    return Err(ArchiveFault::TooLarge { what, most: limits.documents });
-                }
+                keep(document.len())?;
                 contents.documents.insert(name, document);
                 continue;
             }

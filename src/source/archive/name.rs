@@ -38,7 +38,9 @@ impl MemberName {
                 part => parts.push(part),
             }
         }
-        Ok(Self(parts.join("/")))
+        let name = parts.join("/");
+        // A link adds its target to its folder.
+        if name.len() > MOST_BYTES { Err(wrong()) } else { Ok(Self(name)) }
     }
 
     /// The place of a blob of an image layout (image specification, "OCI Image Layout").
@@ -96,7 +98,7 @@ mod tests {
 
         assert_eq!(link.follow(b"../b/layer.tar").unwrap().as_str(), "b/layer.tar");
         assert_eq!(link.follow(b"other.tar").unwrap().as_str(), "a/other.tar");
-        for target in ["../../x", "/b/layer.tar"] {
+        for target in ["../../x", "/b/layer.tar", &"a".repeat(4095)] {
             assert!(link.follow(target.as_bytes()).is_err(), "{target}");
         }
     }
