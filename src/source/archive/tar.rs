@@ -41,6 +41,8 @@ pub(super) enum Kind {
 const PAX: &str = "its records are none";
 const TWICE: &str = "a member has two names";
 
+const SPECIAL: &str = "it gives a device or pipe contents";
+
 /// A tar that is being read.
 pub(super) struct TarReader {
     input: Input,
@@ -77,6 +79,9 @@ impl TarReader {
                 EntryType::Link | EntryType::Symlink | EntryType::Directory => 0,
                 _ => header.entry_size().map_err(|_| self.damaged("its size is no number"))?,
             };
+            if is_special(header.entry_type()) && size > 0 {
+                return Err(self.damaged(SPECIAL));
+            }
             match header.entry_type() {
                 EntryType::XHeader => extended.add_pax(&self.extended(size)?, || self.damaged(PAX))?,
                 EntryType::XGlobalHeader => {
@@ -115,6 +120,7 @@ impl TarReader {
         let size = match extended.size {
             // Sizes that do not fit into the header are 0 there.
             Some(extended) if size == 0 || size == extended => match kind {
+                kind if extended > 0 && is_special(kind) => return Err(self.damaged(SPECIAL)),
                 EntryType::Link | EntryType::Symlink | EntryType::Directory if extended > 0 => {
                     return Err(ArchiveFault::Sizes { member: name, header: 0, extended });
                 }
@@ -244,6 +250,11 @@ impl Read for TarReader {
     }
 }
 
+/// Whether a member has no contents, and some readers take what its header says of them for true, and some do not.
+fn is_special(kind: EntryType) -> bool {
+    matches!(kind, EntryType::Char | EntryType::Block | EntryType::Fifo)
+}
+
 /// Whether a block is a header, by its checksum; some programs have summed up signed bytes.
 pub(super) fn is_header(block: &[u8; BLOCK]) -> bool {
     let Ok(said) = Header::from_byte_slice(block).cksum() else { return false };
@@ -343,6 +354,14 @@ mod tests {
             (
                 vec![pax("10 size=9\n"), part(EntryType::Directory, "a", 0, b""), end()],
                 "`a` has 0 bytes by one header, and 9 by another",
+            ),
+            (
+                vec![part(EntryType::Fifo, "a", 512, &[0; 512]), end()],
+                "a header after its first header is damaged: it gives a device or pipe contents",
+            ),
+            (
+                vec![pax("12 size=512\n"), part(EntryType::Char, "a", 0, b""), end()],
+                "a header after its first header is damaged: it gives a device or pipe contents",
             ),
             (
                 vec![pax("9 path=x\n9 path=y\n"), file("a", b""), end()],
