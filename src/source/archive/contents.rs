@@ -127,7 +127,8 @@ impl Contents {
 
 /// What the JSON of `member` says.
 pub(super) fn parse<T: DeserializeOwned>(member: &MemberName, bytes: &[u8]) -> Result<T, ArchiveFault> {
-    serde_json::from_slice(bytes).map_err(|source| ArchiveFault::Json { member: member.clone(), source })
+    serde_json::from_slice(bytes)
+        .map_err(|error| ArchiveFault::Json { member: member.clone(), source: error.into() })
 }
 
 /// The rest of a member that is JSON. Of another one, what was read of it is in `head`.
@@ -156,7 +157,7 @@ fn document(
     }
     head.append(&mut read_some(members, size - head.len() as u64)?);
     match serde_json::from_slice::<IgnoredAny>(head) {
-        Err(source) if is_named_so => Err(ArchiveFault::Json { member: name.clone(), source }),
+        Err(error) if is_named_so => Err(ArchiveFault::Json { member: name.clone(), source: error.into() }),
         Err(_) => Ok(None),
         Ok(_) => Ok(Some(std::mem::take(head))),
     }

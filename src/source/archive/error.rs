@@ -1,8 +1,9 @@
 //! What is wrong with an archive.
 
-use std::io;
+use std::{fmt, io};
 
 use super::MemberName;
+use crate::nix::shown;
 use crate::oci::{DiffId, Digest};
 
 /// Why an archive of images cannot be used.
@@ -91,7 +92,7 @@ pub enum ArchiveFault {
         member: MemberName,
         /// Where it is wrong.
         #[source]
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// There is no image in it.
     #[error("it holds no image: there is no {0}")]
@@ -154,7 +155,7 @@ pub enum ArchiveFault {
         said_size: u64,
     },
     /// A manifest is of a kind that is not the image specification's.
-    #[error("`{member}` has the media type `{media_type}`")]
+    #[error("`{member}` has the media type `{}`", shown(.media_type))]
     MediaType {
         /// The manifest.
         member: MemberName,
@@ -162,7 +163,7 @@ pub enum ArchiveFault {
         media_type: String,
     },
     /// No image is called so.
-    #[error("no image in it is called `{wanted}`, only {}", listed(.names))]
+    #[error("no image in it is called `{}`, only {}", shown(.wanted), listed(.names))]
     NoSuch {
         /// What was asked for.
         wanted: String,
@@ -191,13 +192,36 @@ pub enum ArchiveFault {
     NoTag,
 }
 
+/// Where JSON is wrong, and how, as far as an error has room for what it says.
+#[derive(Debug)]
+pub struct JsonError(serde_json::Error);
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.0.to_string();
+        let place = format!(" at line {} column {}", self.0.line(), self.0.column());
+        match said.strip_suffix(&place) {
+            Some(said) => write!(formatter, "{}{place}", shown(said)),
+            None => formatter.write_str(&shown(&said)),
+        }
+    }
+}
+
 fn listed(names: &[String]) -> String {
     const MOST: usize = 20;
     match names {
         [] => "some without a name".to_owned(),
         names => {
             let more = if names.len() > MOST { " and more" } else { "" };
-            let named: Vec<&str> = names.iter().take(MOST).map(String::as_str).collect();
+            let named: Vec<String> = names.iter().take(MOST).map(|name| shown(name)).collect();
             format!("`{}`{more}", named.join("`, `"))
         }
     }

@@ -90,7 +90,7 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
         return Err(ArchiveFault::MediaType { member: name, media_type });
     }
     let manifest = Manifest::parse(bytes).map_err(|error| match error {
-        ManifestError::Json(source) => ArchiveFault::Json { member: name.clone(), source },
+        ManifestError::Json(error) => ArchiveFault::Json { member: name.clone(), source: error.into() },
         ManifestError::Descriptor(text) => no_digest(&name, &text),
     })?;
     let config_digest = manifest.config.digest.to_string();

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cap_std::fs::Dir;
 
 use self::contents::{Contents, HEAD, read_some};
-pub use self::error::{ArchiveError, ArchiveFault};
+pub use self::error::{ArchiveError, ArchiveFault, JsonError};
 use self::folder::FolderReader;
 pub use self::image::{ArchivedImage, ArchivedLayer, Select};
 use self::input::Input;

@@ -113,6 +113,38 @@ fn what_ends_early_is_told_by_the_member() {
 }
 
 #[test]
+fn an_error_has_no_room_for_long_texts() {
+    let long = "x\u{1b}[31m".repeat(1 << 14);
+    let names = vec![long.clone(); 30];
+    let platform = json!({ "os": long, "architecture": long, "variant": long });
+    let list = json!({ "manifests": [{ "digest": "", "size": 1, "platform": platform }] }).to_string();
+    let typed = json!({ "mediaType": long }).to_string();
+    let entry = |bytes: &str| json!({ "manifests": [descriptor(media_type::INDEX, bytes.as_bytes())] });
+    let mut typed_entry = entry(&typed);
+    typed_entry["manifests"][0]["mediaType"] = json!("");
+    let shape = json!([{ "Config": "c.json", "RepoTags": long }]);
+    let two = json!([{ "Config": "c.json", "RepoTags": names }, { "Config": "c.json" }]);
+
+    for (parts, begins) in [
+        (Parts::default().json("manifest.json", &two), "it holds several images"),
+        (Parts::default().json("manifest.json", &shape), "`manifest.json` cannot be understood"),
+        (Parts::default().json("manifest.json", &json!([{ "Config": long }])), "`x[31mx"),
+        (&mut layout(&entry(&list), &[list.as_bytes()]), "the image is not there for"),
+        (&mut layout(&typed_entry, &[typed.as_bytes()]), "`blobs/sha256/"),
+    ] {
+        let source = stream(parts.finish(), Form::Any);
+        let error = checked(&source, &Select::Only).unwrap_err();
+        assert!(error.fault.to_string().starts_with(begins), "{begins}");
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            assert!(said.chars().count() < 4000 && !said.contains('\u{1b}'), "{begins}");
+            cause = error.source();
+        }
+    }
+}
+
+#[test]
 fn large_json_is_not_read() {
     let mut parts = Parts::default();
     parts.file("manifest.json", &vec![b' '; 9 << 20]);
