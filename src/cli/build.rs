@@ -7,7 +7,7 @@ use super::spec_place::{DefinitionOptions, SpecPlace};
 use super::target::Target;
 use super::{say, until_interrupted};
 use crate::failure::Failure;
-use crate::pipeline::{Event, NixImage, Published, Totals};
+use crate::pipeline::{Event, NixImage};
 use crate::spec::{Definition, Installable};
 use crate::stage::Driver;
 
@@ -47,7 +47,7 @@ async fn build_spec(file: &str, arguments: &Arguments, driver: &Driver<'_>) -> R
         let tags = target.tag().map_or_else(|| place.tags(), |tag| Ok(vec![tag.clone()]))?;
         let reuse = place.reuse(target.repository(), arguments.verify_layers)?;
         let effort = driver.effort(target.host());
-        summarise(&prepared.publish(&destination, &tags, effort, &reuse, &show).await?);
+        target.summarise(&prepared.publish(&destination, &tags, effort, &reuse, &show).await?);
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ async fn build_nix(wanted: &Installable, arguments: &Arguments, driver: &Driver<
             let tags = [target.tag().cloned().unwrap_or_else(|| image.tag())];
             let reuse = place.reuse(target.repository(), arguments.verify_layers)?;
             let effort = driver.effort(target.host());
-            summarise(&image.publish(&destination, &tags, effort, &reuse, &show).await?);
+            target.summarise(&image.publish(&destination, &tags, effort, &reuse, &show).await?);
         }
     }
     Ok(())
@@ -90,9 +90,4 @@ fn targets<'a>(target: &Target, images: &'a [NixImage]) -> Result<Vec<(Target, &
 
 fn show(event: Event) {
     say(&event.to_string());
-}
-
-fn summarise(published: &Published) {
-    say(&Totals::of(&published.layers).to_string());
-    say(&format!("digest: {}", published.digest));
 }

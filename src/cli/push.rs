@@ -16,7 +16,7 @@ use super::target::Target;
 use super::{say, until_interrupted};
 use crate::failure::Failure;
 use crate::oci::Tag;
-use crate::pipeline::{ArchivePush, Event, Totals};
+use crate::pipeline::{ArchivePush, Event};
 use crate::source::archive::{ArchiveSource, Form, Select};
 use crate::stage::Driver;
 
@@ -93,8 +93,7 @@ async fn push_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Fa
     let push = ArchivePush { source: &source, select: &select, annotations: BTreeMap::new() };
     let show = |event: Event| say(&event.to_string());
     let published = push.publish(&destination, &tags, effort, &reuse, &show).await?;
-    say(&Totals::of(&published.layers).to_string());
-    say(&format!("digest: {}", published.digest));
+    arguments.to.summarise(&published);
     Ok(())
 }
 

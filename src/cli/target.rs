@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::credentials;
+use super::{credentials, say};
 use crate::failure::Failure;
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Repository, Tag};
+use crate::pipeline::{Published, Totals};
 use crate::publish::{Destination, OciLayout, Registry};
 use crate::stage::Driver;
 
@@ -116,6 +117,20 @@ impl Target {
             Self::Registry(Image { repository, tag }) => {
                 let repository = below(&repository.to_string(), name)?;
                 Ok(Self::Registry(Image { repository, tag: tag.clone() }))
+            }
+        }
+    }
+
+    /// Says what a push came to, and where the image is now.
+    pub(super) fn summarise(&self, published: &Published) {
+        say(&Totals::of(&published.layers).to_string());
+        say(&format!("digest: {}", published.digest));
+        for tag in &published.tags {
+            match self {
+                Self::Registry(Image { repository, .. }) => {
+                    say(&format!("image:  {}", repository.with_tag(tag)))
+                }
+                Self::OciLayout(folder) => say(&format!("image:  oci:{}:{tag}", folder.display())),
             }
         }
     }

@@ -71,7 +71,7 @@ async fn publish_as(
             published => {
                 let published = published?;
                 let (digest, unchanged) = (published.digest, published.unchanged);
-                return Ok(Published { digest, unchanged, layers: layers.reports() });
+                return Ok(Published { digest, tags: tags.to_vec(), unchanged, layers: layers.reports() });
             }
         }
     }

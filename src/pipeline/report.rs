@@ -10,7 +10,9 @@ use crate::oci::{Digest, Tag};
 pub struct Published {
     /// The digest of its manifest.
     pub digest: Digest,
-    /// Tags that named it already.
+    /// The tags that name it now.
+    pub tags: Vec<Tag>,
+    /// Those of them that named it already.
     pub unchanged: Vec<Tag>,
     /// What became of its layers, in order.
     pub layers: Vec<LayerReport>,

@@ -138,7 +138,12 @@ impl ArchivePush<'_> {
             .iter()
             .enumerate()
             .map(|(index, sent)| LayerReport { number: index + 1, ..sent.report.clone() });
-        Ok(Published { digest: published.digest, unchanged: published.unchanged, layers: reports.collect() })
+        Ok(Published {
+            digest: published.digest,
+            tags,
+            unchanged: published.unchanged,
+            layers: reports.collect(),
+        })
     }
 
     /// What became of the image's layers, in order.
