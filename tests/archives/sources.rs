@@ -167,7 +167,7 @@ fn image_layouts_keep_their_digest() {
 
         let manifest = manifest_of(layout);
         assert_eq!(machine.manifest(tag), manifest, "{source}");
-        assert!(said.ends_with(&format!("digest: {}\n", Digest::of(&manifest))), "{said}");
+        assert!(said.contains(&format!("digest: {}\n", Digest::of(&manifest))), "{said}");
         assert_eq!(machine.diff_ids(tag), said_diff_ids(&machine.config(tag)), "{source}");
     }
     succeed(&machine.push_from(&machine.place("layout.tar"), &["-", &machine.tagged("piped")]));
