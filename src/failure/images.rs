@@ -40,12 +40,17 @@ impl From<ArchiveError> for Failure {
             }
             ArchiveFault::MediaType { .. } => "let `skopeo copy --format oci` write the layout",
             ArchiveFault::NoSuch { .. } | ArchiveFault::Several(_) => {
-                "write one of the names behind the archive's: `docker-archive:FILE:NAME`"
+                "name one image: behind the archive's file, `docker-archive:FILE:NAME`, for `nixlayer push`; in a Nix file, \
+                 make an archive of one image"
             }
             ArchiveFault::Platform { .. } => "add the image for this platform to the archive",
-            ArchiveFault::LateLayout(_) => "say what it is: `oci-archive:-`, or push it from a file",
+            ArchiveFault::LateLayout(_) => {
+                "say what it is, `oci-archive:-` for `nixlayer push`, or let it be a file"
+            }
             ArchiveFault::Gone => "write the archive into a file first, and push that",
-            ArchiveFault::NoTag => "name a tag: `HOST/REPOSITORY:TAG`",
+            ArchiveFault::NoTag => {
+                "name a tag: `HOST/REPOSITORY:TAG` for `nixlayer push`, `NIXLAYER_TAGS` for a job"
+            }
         };
         Self::build(error, fix)
     }

@@ -117,7 +117,7 @@ fn a_layout_that_is_not_compressed_has_to_say_so_when_it_is_streamed() {
     write(&machine.place("a.tar"), &bytes);
 
     let said = fail(&machine.push_from(&machine.place("a.tar"), &["-", &machine.tagged("x")]));
-    assert!(said.contains("fix:   say what it is: `oci-archive:-`"), "{said}");
+    assert!(said.contains("fix:   say what it is, `oci-archive:-` for"), "{said}");
     assert_eq!(machine.registry.tags(), []);
 
     succeed(&machine.push_from(&machine.place("a.tar"), &["oci-archive:-", &machine.tagged("piped")]));
