@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::docker;
-use super::layer::layer_in;
+use super::layer::{Room, layer_in};
 use super::tar::Kind;
 use super::{ArchiveFault, Layer, Limits, MemberName, Members};
 use crate::oci::DiffId;
@@ -36,7 +36,7 @@ impl Contents {
         visit: &mut dyn FnMut(&mut Layer<'_>) -> Result<(), ArchiveFault>,
     ) -> Result<Self, ArchiveFault> {
         let mut contents = Self::default();
-        let mut kept = 0;
+        let (mut kept, mut room) = (0, Room::new(limits.bytes));
         let mut keep = |length: usize| {
             kept += length as u64;
             let what = || "all JSON in it, with the names,".to_owned();
@@ -73,10 +73,10 @@ impl Contents {
                 contents.check_new(&name)?;
             }
             contents.layers.insert(name.clone(), member.size);
-            let (size, most) = (member.size, limits.bytes);
+            let (size, room) = (member.size, &mut room);
             let said = contents.said.take().unwrap_or_else(|| docker::diff_ids_of(&contents));
             let said = contents.said.insert(said).get(&name).copied();
-            visit(&mut Layer { name, size, compression, said, again, head, members, most })?;
+            visit(&mut Layer { name, size, compression, said, again, head, members, room })?;
         }
         Ok(contents)
     }

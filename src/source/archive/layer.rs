@@ -12,6 +12,9 @@ use crate::source::decoder::{Decoder, compression_of};
 /// How much is passed on at a time.
 const PIECE: usize = 128 << 10;
 
+/// What is limited in all layers together.
+const TOGETHER: &str = "the sum of its layers, decompressed,";
+
 /// A layer while it passes by: a tar, or one that is compressed.
 pub struct Layer<'a> {
     pub(super) name: MemberName,
@@ -24,7 +27,27 @@ pub struct Layer<'a> {
     /// What has been read of it, and is to be read first.
     pub(super) head: Vec<u8>,
     pub(super) members: &'a mut Members,
-    pub(super) most: u64,
+    pub(super) room: &'a mut Room,
+}
+
+/// How much decoders may still give, in all layers of a pass together: a few bytes can become very many.
+pub(super) struct Room {
+    most: u64,
+    left: u64,
+}
+
+impl Room {
+    /// For `most` bytes.
+    pub(super) fn new(most: u64) -> Self {
+        Self { most, left: most }
+    }
+
+    /// Whether so many fit in.
+    fn take(&mut self, count: usize) -> bool {
+        let left = self.left.checked_sub(count as u64);
+        self.left = left.unwrap_or_default();
+        left.is_some()
+    }
 }
 
 /// What a layer turned out to be.
@@ -87,19 +110,22 @@ impl Layer<'_> {
 
     /// Reads to the end, and writes all of it as it is into `raw` and decompressed into `tar`.
     fn decompress(&mut self, raw: &mut dyn Write, tar: &mut dyn Write) -> Result<u64, ArchiveFault> {
-        let (compression, most) = (self.compression, self.most);
+        let compression = self.compression;
         let what = format!("`{}`", self.name);
-        let mut tee = Tee { layer: self, raw, fault: None };
+        let Self { head, members, room, .. } = self;
+        let mut tee = Tee { head, members, raw, fault: None };
         let mut buffer = vec![0; PIECE];
         let copied = {
             let mut decoder = Decoder::new(compression, &mut tee).map_err(ArchiveFault::Read)?;
-            copy(&mut decoder, tar, &mut buffer, most)
+            copy(&mut decoder, tar, &mut buffer, room)
         };
         let copied = match (tee.fault.take(), copied) {
             (Some(fault), _) => return Err(fault),
             (None, Err(Copy::Read(error))) => return Err(fault_of(error, || what)),
             (None, Err(Copy::Write(error))) => return Err(ArchiveFault::Sink(error)),
-            (None, Err(Copy::TooLong)) => return Err(ArchiveFault::TooLarge { what, most }),
+            (None, Err(Copy::TooLong)) => {
+                return Err(ArchiveFault::TooLarge { what: TOGETHER.to_owned(), most: room.most });
+            }
             (None, Ok(copied)) => copied,
         };
         // A decoder stops where its format ends, and the blob is all there is.
@@ -118,16 +144,6 @@ impl Layer<'_> {
         }
         Ok(copied)
     }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveFault> {
-        if self.head.is_empty() {
-            return self.members.read_contents(buffer);
-        }
-        let taken = buffer.len().min(self.head.len());
-        buffer[..taken].copy_from_slice(&self.head[..taken]);
-        self.head.drain(..taken);
-        Ok(taken)
-    }
 }
 
 /// How the contents of a member that begins so are compressed, if they can be a layer's.
@@ -143,15 +159,28 @@ pub(super) fn layer_in(head: &[u8]) -> Option<Compression> {
 }
 
 /// Reads a layer, and writes what it reads into `raw`. What went wrong is kept: a decoder would say less of it.
-struct Tee<'a, 'b> {
-    layer: &'a mut Layer<'b>,
+struct Tee<'a> {
+    head: &'a mut Vec<u8>,
+    members: &'a mut Members,
     raw: &'a mut dyn Write,
     fault: Option<ArchiveFault>,
 }
 
-impl Read for Tee<'_, '_> {
+impl Tee<'_> {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveFault> {
+        if self.head.is_empty() {
+            return self.members.read_contents(buffer);
+        }
+        let taken = buffer.len().min(self.head.len());
+        buffer[..taken].copy_from_slice(&self.head[..taken]);
+        self.head.drain(..taken);
+        Ok(taken)
+    }
+}
+
+impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let passed = self.layer.read(buffer).and_then(|read| {
+        let passed = self.next(buffer).and_then(|read| {
             self.raw.write_all(&buffer[..read]).map_err(ArchiveFault::Sink)?;
             Ok(read)
         });
@@ -168,7 +197,12 @@ enum Copy {
     TooLong,
 }
 
-fn copy(source: &mut impl Read, sink: &mut dyn Write, buffer: &mut [u8], most: u64) -> Result<u64, Copy> {
+fn copy(
+    source: &mut impl Read,
+    sink: &mut dyn Write,
+    buffer: &mut [u8],
+    room: &mut Room,
+) -> Result<u64, Copy> {
     let mut copied = 0;
     loop {
         let read = match source.read(buffer) {
@@ -178,7 +212,7 @@ fn copy(source: &mut impl Read, sink: &mut dyn Write, buffer: &mut [u8], most: u
             Err(error) => return Err(Copy::Read(error)),
         };
         copied += read as u64;
-        if copied > most {
+        if !room.take(read) {
             return Err(Copy::TooLong);
         }
         sink.write_all(&buffer[..read]).map_err(Copy::Write)?;

@@ -38,7 +38,7 @@ pub use self::error::{ArchiveError, ArchiveFault, JsonError};
 use self::folder::FolderReader;
 pub use self::image::{ArchivedImage, ArchivedLayer, Select};
 use self::input::Input;
-use self::layer::{Hashing, layer_in};
+use self::layer::{Hashing, Room, layer_in};
 pub use self::layer::{Layer, PassedLayer};
 pub use self::name::MemberName;
 use self::tar::{Kind, Member, TarReader};
@@ -63,7 +63,7 @@ struct Limits {
     document: u64,
     /// Bytes of all that is kept of it.
     documents: u64,
-    /// Bytes in all, and of a layer's tar.
+    /// Bytes of its members, and of all layers that are read, once they are decompressed.
     bytes: u64,
 }
 
@@ -179,8 +179,8 @@ impl ArchiveSource {
                 if found.name == *member && found.kind == Kind::File {
                     let head = read_some(&mut members, HEAD.min(found.size))?;
                     let compression = layer_in(&head).ok_or_else(|| ArchiveFault::Changed(member.clone()))?;
-                    let (name, size, most) = (found.name, found.size, LIMITS.bytes);
-                    let members = &mut members;
+                    let (name, size) = (found.name, found.size);
+                    let (members, room) = (&mut members, &mut Room::new(LIMITS.bytes));
                     return visit(&mut Layer {
                         name,
                         size,
@@ -189,7 +189,7 @@ impl ArchiveSource {
                         again: false,
                         head,
                         members,
-                        most,
+                        room,
                     });
                 }
             }

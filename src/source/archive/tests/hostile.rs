@@ -145,6 +145,25 @@ fn an_error_has_no_room_for_long_texts() {
 }
 
 #[test]
+fn what_all_layers_become_together_is_limited() {
+    let limits = Limits { bytes: 100 << 10, ..LIMITS };
+    let zeros = gzip(&[0; 30 << 10]);
+    let read = |count: usize| {
+        let mut parts = Parts::default();
+        for number in 0..count {
+            parts.file(&format!("{number}.tar"), &zeros);
+        }
+        let source = stream(parts.finish(), Form::Any);
+        let mut members = source.open().unwrap();
+        Contents::read(&mut members, limits, &mut |layer| layer.copy_blob(&mut io::sink()).map(drop))
+    };
+
+    assert!(read(3).is_ok());
+    let said = read(4).unwrap_err().to_string();
+    assert_eq!(said, "the sum of its layers, decompressed, has more than 102400 bytes");
+}
+
+#[test]
 fn large_json_is_not_read() {
     let mut parts = Parts::default();
     parts.file("manifest.json", &vec![b' '; 9 << 20]);
