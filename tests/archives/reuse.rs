@@ -1,8 +1,11 @@
 //! What is there already is not sent again.
 
-use nixlayer::oci::Manifest;
+use std::fs;
+use std::path::PathBuf;
 
-use crate::machine::{Machine, fail, skopeo, succeed, write};
+use nixlayer::oci::{Digest, Manifest};
+
+use crate::machine::{Machine, REPOSITORY, fail, skopeo, succeed, write};
 use crate::seed::{LARGE, Seed, archive, layer, manifest};
 
 #[test]
@@ -136,6 +139,43 @@ fn every_layer_is_made_and_compared_if_somebody_wants_that() {
     let said = succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1"), "--verify-layers"]));
 
     assert!(said.contains("layers: 3 "), "{said}");
+}
+
+#[test]
+fn a_false_record_is_no_reason_to_leave_a_layer_out_and_is_found() {
+    let machine = Machine::new();
+    let seed = Seed::new(18);
+    write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+    succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1")]));
+    let manifest = machine.manifest("1");
+
+    exchange_records(&machine);
+    let said = succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("2")]));
+    assert!(said.contains(", 0 (0 B) reused"), "{said}");
+    assert_eq!(machine.manifest("2"), manifest);
+
+    let recorded = exchange_records(&machine);
+    let said = fail(&machine.push(&["docker-archive:a.tar", &machine.tagged("3"), "--verify-layers"]));
+    assert!(said.contains(": a layer is `sha256:"), "{said}");
+    let by = "and the record of this host says `";
+    assert!(recorded.iter().any(|digest| said.contains(&format!("{by}{digest}`"))), "{said}");
+    assert!(machine.registry.manifest(REPOSITORY, "3").is_none());
+}
+
+/// Lets the records of the machine's two layers each say that it is the other layer. Gives the digests in them.
+fn exchange_records(machine: &Machine) -> Vec<String> {
+    let folders = fs::read_dir(machine.place("state/records")).unwrap().map(|it| it.unwrap().path());
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()));
+    let records = files.map(|file| (fs::read_to_string(&file).unwrap(), file));
+    let records: Vec<(String, PathBuf)> = records.collect();
+    assert_eq!(records.len(), 2);
+    let parts = |at: usize| records[at].0.lines().next().unwrap().split_once(' ').unwrap();
+    for (own, other) in [(0, 1), (1, 0)] {
+        let line = format!("{} {}", parts(own).0, parts(other).1);
+        let text = format!("{line}\n{}\n", Digest::of(line.as_bytes()));
+        write(&records[own].1, text.as_bytes());
+    }
+    [0, 1].map(|at| parts(at).1.split(' ').nth(1).unwrap().to_owned()).into()
 }
 
 #[test]
