@@ -6,7 +6,7 @@ use std::io::Write as _;
 use nixlayer::oci::Digest;
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, fail, write};
+use crate::machine::{Machine, diff_id, fail, write};
 use crate::seed::{Seed, archive, layer, manifest, python};
 
 /// How each archive is called, and what is said of it.
@@ -78,25 +78,37 @@ write("path-digest", ids=["sha256:../../x"])
 #[test]
 fn every_hostile_archive_is_refused_by_its_name() {
     let machine = Machine::new();
-    write(&machine.place("layer.tar"), &layer("etc/motd", b"hello"));
+    let bytes = layer("etc/motd", b"hello");
+    let own = Digest::of(&bytes).to_string();
+    write(&machine.place("layer.tar"), &bytes);
     python(&machine.place("."), HOSTILE);
     let before = listing(&machine);
 
-    for (file, said) in CASES {
-        for output in [
-            machine.push(&[&format!("docker-archive:{file}"), &machine.tagged("x")]),
-            machine.push_from(&machine.place(file), &["-", &machine.tagged("x")]),
-        ] {
+    for in_file in [true, false] {
+        for (file, said) in CASES {
+            let requests = machine.registry.log().len();
+            let output = match in_file {
+                true => machine.push(&[&format!("docker-archive:{file}"), &machine.tagged("x")]),
+                false => machine.push_from(&machine.place(file), &["-", &machine.tagged("x")]),
+            };
+
             let failed = fail(&output);
             assert!(failed.contains(said), "{file}: {failed}");
             assert!(failed.contains("\n  fix:   "), "{file}: {failed}");
             // The author of the job can mend it.
             assert_eq!(output.status.code(), Some(1), "{file}");
+            // Of a file it is known before the first layer is sent, unless the layer itself is another one.
+            if in_file {
+                assert_eq!(machine.uploaded(requests) > 0, file == "diff-id", "{file}");
+            }
         }
     }
 
     assert_eq!(machine.registry.tags(), []);
     assert_eq!(machine.registry.open_uploads(), 0);
+    // What was sent before something turned out to be wrong is a layer that nothing names.
+    let left: Vec<Digest> = machine.registry.blobs().into_iter().map(|(_, digest)| digest).collect();
+    assert_eq!(left.iter().map(|digest| diff_id(&machine.blob(digest))).collect::<Vec<_>>(), [own]);
     assert_eq!(listing(&machine), before);
 }
 
