@@ -126,7 +126,7 @@ impl Base {
         let configuration: Value = serde_json::from_slice(&image.config).unwrap_or_default();
         let layers = image.layers.into_iter().enumerate().map(|(index, layer)| TarLayer {
             diff_id: layer.diff_id,
-            size: 0,
+            size: layer.size,
             history: said(&format!("store paths: ['{}']", layer.member)),
             summary: format!("layer {} of `fromImage`", index + 1),
             place: TarPlace::Archive(Arc::clone(&source), layer),

@@ -112,11 +112,15 @@ impl Contents {
         self.document(name)?.ok_or_else(missing)
     }
 
-    /// The layer that `by` names, by the name that it has in the archive.
-    pub(super) fn layer(&self, name: &MemberName, by: &MemberName) -> Result<MemberName, ArchiveFault> {
+    /// The layer that `by` names: the name that it has in the archive, and its bytes there.
+    pub(super) fn layer(
+        &self,
+        name: &MemberName,
+        by: &MemberName,
+    ) -> Result<(MemberName, u64), ArchiveFault> {
         let member = self.resolve(name)?;
-        if self.layers.contains_key(member) {
-            Ok(member.clone())
+        if let Some(size) = self.layers.get(member) {
+            Ok((member.clone(), *size))
         } else if self.others.contains(member) || self.documents.contains_key(member) {
             Err(ArchiveFault::NoLayer(member.clone()))
         } else {

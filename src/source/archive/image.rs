@@ -38,6 +38,8 @@ pub struct ArchivedImage {
 pub struct ArchivedLayer {
     /// The member that has it.
     pub member: MemberName,
+    /// Bytes of the member.
+    pub size: u64,
     /// What its tar should be.
     pub diff_id: DiffId,
     /// What the member should be, where an image layout says so.

@@ -199,6 +199,8 @@ impl ArchiveSource {
 
     /// Writes the tar of one layer into `sink`, decompressed if it is compressed. Fails if it is not what the image
     /// says, so nothing may count before this has succeeded. Gives the length of the tar in bytes.
+    ///
+    /// An archive that is compressed as a whole is decompressed up to the layer, for each layer anew.
     pub fn copy_layer(&self, layer: &ArchivedLayer, sink: &mut dyn Write) -> Result<u64, ArchiveError> {
         let mut tar = Hashing::new(sink);
         let size = self.visit_layer(&layer.member, |found| found.copy_tar(&mut tar))?;

@@ -156,6 +156,7 @@ fn a_file_is_surveyed_without_its_layers_and_gives_one_of_them() {
         assert_eq!(source.survey().unwrap().unwrap().names().unwrap(), [["app:1"]]);
 
         let image = source.image(&Select::At(0)).unwrap();
+        assert_eq!(image.layers[0].size, one.len() as u64);
         let mut copied = Vec::new();
         source.copy_layer(&image.layers[1], &mut copied).unwrap();
 
