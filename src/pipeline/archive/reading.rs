@@ -5,15 +5,16 @@
 //! goes on without it: whoever sends it again reads the layer again, on another thread.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::leaving::Leaving;
 use crate::layer::{Compression, LayerDigests, LayerWriter, Workers};
 use crate::nix;
 use crate::oci::{DiffId, Digest};
-use crate::publish::{Blob, BlobWriter};
+use crate::publish::BlobWriter;
 use crate::source::archive::{
     ArchiveContents, ArchiveError, ArchiveFault, ArchiveSource, ArchivedImage, ArchivedLayer, Form, Layer,
     MemberName, PassedLayer,
@@ -124,35 +125,6 @@ impl Reading {
         Ok(Passed { contents, layers })
     }
 
-    /// A blob that comes from a thread of its own, which reads the layer once more. What it fails with is told to
-    /// `failed`.
-    pub(super) fn blob_again(
-        &self,
-        member: &MemberName,
-        travel: Travel,
-        arrivals: &mpsc::Sender<Arrival>,
-        chunk: usize,
-        failed: impl FnOnce(ArchiveError) + Send + 'static,
-    ) -> Blob {
-        let (writer, blob) = Blob::channel(chunk);
-        if !self.source.is_lasting() {
-            failed(self.source.error(ArchiveFault::Gone));
-            return blob;
-        }
-        let (reading, member, arrivals) = (self.clone(), member.clone(), arrivals.clone());
-        tokio::task::spawn_blocking(move || {
-            // It keeps the writer until the reason is told: whoever finds the blob broken asks for that.
-            let mut leaving = Leaving::into(writer, &arrivals);
-            let source = &reading.source;
-            let read =
-                source.visit_layer(&member, |layer| reading.read(layer, travel, &mut leaving).map(drop));
-            if let Err(error) = read {
-                failed(error);
-            }
-        });
-        blob
-    }
-
     fn travel(&self, layer: &Layer<'_>) -> Travel {
         let said = self.wanted.as_ref().and_then(|wanted| wanted.layers.get(layer.member()));
         let said = said.map(|(_, said)| said);
@@ -178,7 +150,7 @@ impl Reading {
     }
 
     /// Reads a layer, and writes it into `leaving` as it travels.
-    fn read(
+    pub(super) fn read(
         &self,
         layer: &mut Layer<'_>,
         travel: Travel,
@@ -239,95 +211,4 @@ fn check(member: &MemberName, travel: Travel, found: &LayerDigests) -> Result<()
 
 fn gone() -> ArchiveFault {
     ArchiveFault::Sink(io::ErrorKind::BrokenPipe.into())
-}
-
-/// Where a layer goes, for as long as somebody takes it. It fails when nobody waits for the archive any more.
-struct Leaving<'a> {
-    writer: Option<BlobWriter>,
-    arrivals: &'a mpsc::Sender<Arrival>,
-}
-
-impl<'a> Leaving<'a> {
-    fn into(writer: BlobWriter, arrivals: &'a mpsc::Sender<Arrival>) -> Self {
-        Self { writer: Some(writer), arrivals }
-    }
-
-    fn nowhere(arrivals: &'a mpsc::Sender<Arrival>) -> Self {
-        Self { writer: None, arrivals }
-    }
-
-    fn finish(&mut self, digest: Digest) {
-        if let Some(writer) = self.writer.take() {
-            // Whoever took the bytes knows whether they all arrived.
-            let _ = writer.finish(digest);
-        }
-    }
-}
-
-impl Write for Leaving<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.arrivals.is_closed() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if let Some(writer) = &mut self.writer {
-            match writer.write(bytes) {
-                Ok(taken) => return Ok(taken),
-                Err(_) => self.writer = None,
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::File;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
-
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::publish::{Destination, OciLayout, PublishError};
-
-    #[tokio::test]
-    async fn why_a_layer_cannot_be_read_again_is_told_before_its_blob_breaks() {
-        let folder = TempDir::new().unwrap();
-        let place = folder.path().join("a.tar");
-        let mut tar = tar::Builder::new(File::create(&place).unwrap());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(1024);
-        // An empty tar is a layer, too.
-        tar.append_data(&mut header, "l.tar", [0; 1024].as_slice()).unwrap();
-        drop(tar);
-        let source = ArchiveSource::file("a.tar", Form::Docker, File::open(&place).unwrap()).unwrap();
-        let mut member = None;
-        let seen = source.pass(&mut |layer| {
-            member = Some(layer.member().clone());
-            Ok(())
-        });
-        File::create(&place).unwrap();
-        let (source, member) = (seen.map(|_| Arc::new(source)).unwrap(), member.unwrap());
-        let reading =
-            Reading { source, wanted: None, compression: Compression::default(), workers: Workers::new(1) };
-        let (arrivals, _arrived) = mpsc::channel(1);
-        let told = Arc::new(AtomicBool::new(false));
-        let layout = Destination::OciLayout(Arc::new(OciLayout::open(folder.path().join("layout")).unwrap()));
-
-        let make = || {
-            let told = Arc::clone(&told);
-            reading.blob_again(&member, Travel::Compressed { diff_id: None }, &arrivals, 1, move |_| {
-                std::thread::sleep(Duration::from_millis(200));
-                told.store(true, Ordering::SeqCst);
-            })
-        };
-        let stored = layout.put_blob(&make).await;
-
-        assert!(matches!(stored, Err(PublishError::ProducerGone)));
-        assert!(told.load(Ordering::SeqCst));
-    }
 }

@@ -1,11 +1,12 @@
 //! What becomes of the layers that pass by: some are there already, the others are sent.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::leaving::send;
 use super::media_type_of;
 use super::reading::{Arrival, Order, Passed, Reading, Travel};
 use crate::layer::{Compression, LayerDigests, LayerKey, Workers};
@@ -14,9 +15,9 @@ use crate::pipeline::earlier::Earlier;
 use crate::pipeline::event::QUIET;
 use crate::pipeline::reuse::{KnownLayers, Whereabouts};
 use crate::pipeline::{BuildError, Effort, Event, Fate, LayerReport, blocking};
-use crate::publish::{Blob, Destination, Mount, OpenUpload, PublishError, Stored};
+use crate::publish::{Blob, Destination, Mount, OpenUpload, PublishError};
 use crate::record::Record;
-use crate::source::archive::{ArchiveError, ArchiveFault, MemberName};
+use crate::source::archive::{ArchiveFault, MemberName};
 
 /// The layers of an archive on their way to a destination.
 pub(super) struct Transfer<'a, 'e> {
@@ -272,34 +273,6 @@ impl<'a, 'e> Transfer<'a, 'e> {
         (self.earlier.on_event())(Event::Layer(done.report.clone()));
         self.sent.insert(member, done);
         Ok(())
-    }
-}
-
-/// Sends a blob; when it has to be sent again, what `again` makes.
-async fn send(
-    destination: &Destination,
-    open: Option<OpenUpload>,
-    blob: Blob,
-    again: impl Fn(Box<dyn FnOnce(ArchiveError) + Send>) -> Blob + Send + Sync,
-) -> Result<Stored, BuildError> {
-    let first = Mutex::new(Some(blob));
-    let failure = Arc::new(Mutex::new(None));
-    let make = || {
-        let taken = first.lock().ok().and_then(|mut first| first.take());
-        taken.unwrap_or_else(|| {
-            let failure = Arc::clone(&failure);
-            again(Box::new(move |error| {
-                if let Ok(mut failure) = failure.lock() {
-                    *failure = Some(error);
-                }
-            }))
-        })
-    };
-    let stored = destination.put_blob_into(open, &make).await;
-    let why = failure.lock().ok().and_then(|mut failure| failure.take());
-    match (stored, why) {
-        (Err(PublishError::ProducerGone), Some(why)) => Err(why.into()),
-        (stored, _) => Ok(stored?),
     }
 }
 
