@@ -51,5 +51,5 @@ pub use root::{Contents, Linked, RootKind, RootNode, RootTree, TreeError};
 pub use store::{StoreLayer, StoreMetadata};
 pub use tar::{Member, Metadata, TarWriter};
 pub use workers::Workers;
-pub use writer::{LayerDigests, LayerWriter};
+pub use writer::{Hashing, LayerDigests, LayerWriter};
 pub use zstd::ZstdLevel;

@@ -49,14 +49,17 @@ impl<W: Write> Write for LayerWriter<W> {
 }
 
 /// Counts and hashes what passes through.
-struct Hashing<W> {
+pub struct Hashing<W> {
     sink: W,
-    hasher: Hasher,
-    length: u64,
+    /// Of all bytes so far.
+    pub hasher: Hasher,
+    /// How many bytes there were.
+    pub length: u64,
 }
 
 impl<W> Hashing<W> {
-    fn new(sink: W) -> Self {
+    /// Nothing has passed yet on its way to `sink`.
+    pub fn new(sink: W) -> Self {
         Self { sink, hasher: Hasher::default(), length: 0 }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::recipe::{Material, PlannedRecipe, Recipe, TarLayer, TarPlace};
+use super::recipe::{Material, PlannedRecipe, Recipe, TarLayer, TarPlace, summary};
 use super::{BuildError, Event, Prepared};
 use crate::layer::{Compression, StoreMetadata};
 use crate::nix::{Closure, StorePath};
@@ -31,7 +31,7 @@ pub(super) fn prepare(
             diff_id: layer.diff_id,
             size: layer.size.unwrap_or_default(),
             history: layer.history.clone(),
-            summary: summary(&layer),
+            summary: summary(layer.store_paths()),
             place: TarPlace::Nix2Container(layer),
         }))
     });
@@ -47,14 +47,4 @@ pub(super) fn prepare(
         annotations,
         created: image.created,
     })
-}
-
-/// Within a layer paths are in no order of weight, so the one in front stands for the others.
-fn summary(layer: &Layer) -> String {
-    let mut paths = layer.store_paths();
-    let first = paths.next().map(|path| path.name().to_owned()).unwrap_or_default();
-    match paths.count() {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }

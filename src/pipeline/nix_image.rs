@@ -1,7 +1,6 @@
 //! One image that is defined in Nix, on its way to a destination.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
@@ -56,7 +55,8 @@ impl NixImage {
             }
             ArchiveSource::folder(&shown, folder)
         } else {
-            ArchiveSource::file(&shown, Form::Any, File::open(&place).map_err(unreadable)?)?
+            let file = store_file::open(&path.to_path_buf()).map_err(unreadable)?;
+            ArchiveSource::file(&shown, Form::Any, file)?
         };
         let source = Arc::new(source);
         let image = |name: &str, tag: Option<Tag>, select| {

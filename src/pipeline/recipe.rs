@@ -177,12 +177,16 @@ impl Material {
         match self {
             Self::Root => "files of the image itself".to_owned(),
             Self::Tar(tar) => tar.summary.clone(),
-            // Within a layer paths are sorted by name; the one in front stands for the others.
-            Self::Paths(paths) => match paths.as_slice() {
-                [] => String::new(),
-                [path] => path.name().to_owned(),
-                [first, rest @ ..] => format!("{} and {} more", first.name(), rest.len()),
-            },
+            Self::Paths(paths) => summary(paths.iter()),
         }
+    }
+}
+
+/// A few words for the log: the path in front stands for the others.
+pub(super) fn summary<'a>(mut paths: impl Iterator<Item = &'a StorePath>) -> String {
+    let first = paths.next().map(|path| path.name().to_owned()).unwrap_or_default();
+    match paths.count() {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }

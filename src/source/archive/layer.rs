@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use super::input::fault_of;
 use super::tar::is_header;
 use super::{ArchiveFault, MemberName, Members};
+use crate::layer::Hashing;
 use crate::nix::Compression;
 use crate::oci::{DiffId, Digest, Hasher};
 use crate::source::decoder::{Decoder, compression_of};
@@ -216,31 +217,5 @@ fn copy(
             return Err(Copy::TooLong);
         }
         sink.write_all(&buffer[..read]).map_err(Copy::Write)?;
-    }
-}
-
-/// Hashes and counts what passes through.
-pub(super) struct Hashing<'a> {
-    pub(super) hasher: Hasher,
-    length: u64,
-    sink: &'a mut dyn Write,
-}
-
-impl<'a> Hashing<'a> {
-    pub(super) fn new(sink: &'a mut dyn Write) -> Self {
-        Self { hasher: Hasher::default(), length: 0, sink }
-    }
-}
-
-impl Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = self.sink.write(bytes)?;
-        self.hasher.write_all(&bytes[..taken])?;
-        self.length += taken as u64;
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
     }
 }

@@ -38,10 +38,11 @@ pub use self::error::{ArchiveError, ArchiveFault, JsonError};
 use self::folder::FolderReader;
 pub use self::image::{ArchivedImage, ArchivedLayer, Select};
 use self::input::Input;
-use self::layer::{Hashing, Room, layer_in};
 pub use self::layer::{Layer, PassedLayer};
+use self::layer::{Room, layer_in};
 pub use self::name::MemberName;
 use self::tar::{Kind, Member, TarReader};
+use crate::layer::Hashing;
 
 /// How an archive tells of its images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
