@@ -151,7 +151,6 @@ fn real_nix_reads_a_cache_that_nginx_serves() {
     assert_eq!(ask(&server.url(), "/not-there.narinfo", "").status, 404);
     let [address, other] = [server, StaticServer::start(cache.folder())].map(|server| server.url());
     assert_ne!(address, other);
-    TcpStream::connect(address.strip_prefix("http://").unwrap()).unwrap_err();
 }
 
 #[test]
@@ -235,7 +234,6 @@ fn server_in_this_process_does_wrong_what_it_is_told_to() {
 
     hangs.set_read_timeout(None).unwrap();
     assert_eq!(hangs.read(&mut [0]).unwrap(), 0, "the server ends its connections");
-    TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap_err();
 }
 
 #[test]
