@@ -97,16 +97,26 @@ fn every_image_is_the_one_that_skopeo_reads_in_its_archive() {
         "copied",
         "copiedOn",
     ] {
-        // First, since `fakeRootCommands` take a builder outside of our sandbox: one of a daemon, or this one.
-        let theirs = job.image_by_skopeo(&["--attr", attribute]);
-
+        // First, so that what is built is built in our way, and not there already.
         let ours = build(&job, attribute);
 
+        let theirs = job.image_by_skopeo(&["--attr", attribute]);
         assert_eq!(timeless(&ours.configuration), timeless(&theirs.configuration), "{attribute}");
         // skopeo writes times in another way.
         assert_eq!(created(&ours), created(&theirs), "{attribute}");
         assert!(ours.layers == theirs.layers, "{attribute}: other members");
     }
+}
+
+/// A job's builders run in its sandbox, which knows one user.
+#[test]
+fn a_job_gives_files_to_users_that_its_sandbox_does_not_have() {
+    let job = TestJob::image_of_expression(IMAGES).variable("NIXLAYER_SPEC", "default.nix#owned");
+
+    let outcome = job.run_cleanly();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    assert_eq!(job.pushed("1").root()["./home/app/notes"].owner, (1000, 100));
 }
 
 /// The image of an attribute of `default.nix`, built on a laptop, with the only tag that it has.
