@@ -28,8 +28,15 @@ impl From<NixError> for Failure {
                 error,
                 "name the image itself behind a `#`, as in `default.nix#image`, or let the file be one",
             ),
-            NixError::Refused { .. } | NixError::Expression { .. } => {
-                Self::build(error, "mend the expression or package that Nix names")
+            NixError::Refused { said } | NixError::Expression { said, .. } => {
+                let fix = match said.missing_entry() {
+                    Some(name) => format!(
+                        "pin the package set instead of `<{name}>`, or let `nix.search_path` of the admin's \
+                         configuration say what that is"
+                    ),
+                    None => "mend the expression or package that Nix names".to_owned(),
+                };
+                Self::build(error, fix)
             }
             NixError::Start { .. } => Self::system(error).fix(
                 "install Nix and bubblewrap on the runner's host, or say in `nix.programs` and `scripts.path` where they are",

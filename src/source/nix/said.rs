@@ -58,6 +58,13 @@ impl Said {
         let first = before.len().saturating_sub(LOG_LINES);
         Self { error: error.join("\n"), before: before[first..].to_vec(), places }
     }
+
+    /// The entry of the search path that is wanted, such as `nixpkgs`, where there is none of this name.
+    pub fn missing_entry(&self) -> Option<&str> {
+        let (file, _) =
+            self.error.strip_prefix("file '")?.split_once("' was not found in the Nix search path")?;
+        file.split('/').next()
+    }
 }
 
 /// The place that a line of a trace names: `at FILE:LINE:COLUMN:`.
@@ -107,6 +114,17 @@ mod tests {
             "builder for '/nix/store/a-lib.drv' failed with exit code 3;\nlast 1 log lines:\n> oh no"
         );
         assert_eq!(said.before.last().map(String::as_str), Some("oh no"));
+    }
+
+    /// Printed by Nix 2.8.0 for `<nixpkgs/nixos>`.
+    #[test]
+    fn what_the_search_path_lacks_is_known_by_its_name() {
+        let said = Said::last(
+            "error: file 'nixpkgs/nixos' was not found in the Nix search path (add it using $NIX_PATH or -I)\n",
+        );
+
+        assert_eq!(said.missing_entry(), Some("nixpkgs"));
+        assert_eq!(Said::last("error: file 'a' is not there\n").missing_entry(), None);
     }
 
     /// Printed by Nix 2.8.0 for `throw "broken package"`.
