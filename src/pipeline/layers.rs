@@ -118,7 +118,7 @@ impl<'a> Layers<'a> {
             let root = self.root(spec, &store, Listings::new()).await?;
             workshop.start(last, Work::Root(root), sessions.remove(&last));
         }
-        for number in self.largest_first(missing.iter().copied()) {
+        for number in self.in_order(missing.iter().copied()) {
             let work = match self.set.material(number) {
                 Material::Root => continue,
                 Material::Tar(tar) => Work::Tar(Arc::clone(tar)),
@@ -232,11 +232,16 @@ impl<'a> Layers<'a> {
         Ok(())
     }
 
-    /// Layers in the order in which they are begun: those first that will take longest.
-    fn largest_first(&self, numbers: impl Iterator<Item = usize>) -> Vec<usize> {
+    /// Layers in the order in which they are begun: those first that have to be read one after the other, then those
+    /// that will take longest.
+    fn in_order(&self, numbers: impl Iterator<Item = usize>) -> Vec<usize> {
         let closure = self.prepared.recipe.closure();
         let mut order: Vec<usize> = numbers.collect();
-        order.sort_by_key(|number| Reverse(self.set.material(*number).size(closure)));
+        order.sort_by_key(|number| {
+            let material = self.set.material(*number);
+            let in_archive = material.place_in_archive();
+            (in_archive.is_none(), in_archive, Reverse(material.size(closure)))
+        });
         order
     }
 

@@ -161,6 +161,17 @@ impl Material {
         }
     }
 
+    /// How many others come before it in an archive whose layers are best read in their order.
+    pub(super) fn place_in_archive(&self) -> Option<usize> {
+        match self {
+            Self::Tar(tar) => match &tar.place {
+                TarPlace::Archive(archive, layer) => archive.has_order().then_some(layer.before),
+                TarPlace::File(_) | TarPlace::Nix2Container(_) => None,
+            },
+            Self::Paths(_) | Self::Root => None,
+        }
+    }
+
     /// How many bytes go into the layer, as far as it is known.
     pub(super) fn size(&self, closure: &Closure) -> u64 {
         match self {

@@ -21,11 +21,20 @@ pub(super) const HEAD: u64 = 512;
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     documents: BTreeMap<MemberName, Vec<u8>>,
-    layers: BTreeMap<MemberName, u64>,
+    layers: BTreeMap<MemberName, Place>,
     links: BTreeMap<MemberName, MemberName>,
     others: BTreeSet<MemberName>,
     /// What the image says of its layers, as far as that had passed by when the first of them came.
     said: Option<BTreeMap<MemberName, DiffId>>,
+}
+
+/// Where a layer is in an archive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// How many layers come before it.
+    pub(super) before: usize,
+    /// How long it is, in bytes.
+    pub(super) size: u64,
 }
 
 impl Contents {
@@ -68,11 +77,12 @@ impl Contents {
                 contents.others.insert(name);
                 continue;
             };
-            let again = contents.layers.get(&name).is_some_and(|size| *size == member.size);
+            let again = contents.layers.get(&name).is_some_and(|place| place.size == member.size);
             if !again {
                 contents.check_new(&name)?;
+                let place = Place { before: contents.layers.len(), size: member.size };
+                contents.layers.insert(name.clone(), place);
             }
-            contents.layers.insert(name.clone(), member.size);
             let (size, room) = (member.size, &mut room);
             let said = contents.said.take().unwrap_or_else(|| docker::diff_ids_of(&contents));
             let said = contents.said.insert(said).get(&name).copied();
@@ -112,15 +122,20 @@ impl Contents {
         self.document(name)?.ok_or_else(missing)
     }
 
-    /// The layer that `by` names: the name that it has in the archive, and its bytes there.
+    /// Where a layer is, and how many there are.
+    pub(super) fn place(&self, layer: &MemberName) -> Option<(Place, usize)> {
+        Some((*self.layers.get(layer)?, self.layers.len()))
+    }
+
+    /// The layer that `by` names: the name that it has in the archive, and where it is there.
     pub(super) fn layer(
         &self,
         name: &MemberName,
         by: &MemberName,
-    ) -> Result<(MemberName, u64), ArchiveFault> {
+    ) -> Result<(MemberName, Place), ArchiveFault> {
         let member = self.resolve(name)?;
-        if let Some(size) = self.layers.get(member) {
-            Ok((member.clone(), *size))
+        if let Some(place) = self.layers.get(member) {
+            Ok((member.clone(), *place))
         } else if self.others.contains(member) || self.documents.contains_key(member) {
             Err(ArchiveFault::NoLayer(member.clone()))
         } else {

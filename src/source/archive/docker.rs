@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::contents::{Contents, parse};
+use super::contents::{Contents, Place, parse};
 use super::image::diff_ids;
 use super::{ArchiveFault, ArchivedImage, ArchivedLayer, MemberName};
 use crate::oci::DiffId;
@@ -47,8 +47,9 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
     let config = contents.named_document(&config_name, &manifest)?.to_vec();
     let diff_ids = diff_ids(&config_name, &config, layers.len())?;
     let layers = layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
-        let (member, size) = contents.layer(&MemberName::parse(layer.as_bytes())?, &manifest)?;
-        Ok(ArchivedLayer { member, size, diff_id, blob: None })
+        let (member, Place { before, size }) =
+            contents.layer(&MemberName::parse(layer.as_bytes())?, &manifest)?;
+        Ok(ArchivedLayer { member, before, size, diff_id, blob: None })
     });
     let layers = layers.collect::<Result<_, ArchiveFault>>()?;
     Ok(ArchivedImage { names: repo_tags.unwrap_or_default(), config, manifest: None, layers })

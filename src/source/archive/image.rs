@@ -38,6 +38,8 @@ pub struct ArchivedImage {
 pub struct ArchivedLayer {
     /// The member that has it.
     pub member: MemberName,
+    /// How many layers of the archive come before it.
+    pub before: usize,
     /// Bytes of the member.
     pub size: u64,
     /// What its tar should be.

@@ -26,12 +26,10 @@ pub(super) struct Positioned {
 }
 
 impl Input {
-    /// The archive in a regular file.
-    pub(super) fn file(file: &Arc<File>) -> Result<Self, ArchiveFault> {
-        let mut head = [0; HEAD];
-        let read = file.read_at(&mut head, 0).map_err(ArchiveFault::Read)?;
+    /// The archive in a regular file, which is compressed so.
+    pub(super) fn file(file: &Arc<File>, compression: Compression) -> Result<Self, ArchiveFault> {
         let positioned = Positioned { file: Arc::clone(file), at: 0 };
-        match compression_of(&head[..read]) {
+        match compression {
             Compression::None => Ok(Self::File(positioned)),
             compression => decoded(compression, positioned),
         }
@@ -57,6 +55,13 @@ impl Input {
             Self::Stream(stream) => io::copy(&mut stream.take(count), &mut io::sink()),
         }
     }
+}
+
+/// How the archive in a regular file is compressed as a whole.
+pub(super) fn compression_of_file(file: &File) -> Result<Compression, ArchiveFault> {
+    let mut head = [0; HEAD];
+    let read = file.read_at(&mut head, 0).map_err(ArchiveFault::Read)?;
+    Ok(compression_of(&head[..read]))
 }
 
 fn decoded(compression: Compression, compressed: impl Read + Send + 'static) -> Result<Input, ArchiveFault> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::contents::{Contents, parse};
+use super::contents::{Contents, Place, parse};
 use super::image::{diff_ids, no_digest};
 use super::{ArchiveFault, ArchivedImage, ArchivedLayer, MemberName};
 use crate::nix::System;
@@ -98,8 +98,8 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
     let diff_ids = diff_ids(&config_name, config, manifest.layers.len())?;
     let layers = manifest.layers.into_iter().zip(diff_ids).map(|(descriptor, diff_id)| {
         let member = MemberName::of_blob(&descriptor.digest.hex());
-        let (member, size) = contents.layer(&member, &name)?;
-        Ok(ArchivedLayer { member, size, diff_id, blob: Some(descriptor) })
+        let (member, Place { before, size }) = contents.layer(&member, &name)?;
+        Ok(ArchivedLayer { member, before, size, diff_id, blob: Some(descriptor) })
     });
     let layers = layers.collect::<Result<_, ArchiveFault>>()?;
     Ok(ArchivedImage { names: Vec::new(), config: config.to_vec(), manifest: Some(bytes.to_vec()), layers })

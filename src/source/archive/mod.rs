@@ -25,6 +25,7 @@ mod input;
 mod layer;
 mod layout;
 mod name;
+mod resting;
 mod tar;
 
 use std::fs::File;
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 
-use self::contents::{Contents, HEAD, read_some};
+use self::contents::{Contents, HEAD, Place, read_some};
 pub use self::error::{ArchiveError, ArchiveFault, JsonError};
 use self::folder::FolderReader;
 pub use self::image::{ArchivedImage, ArchivedLayer, Select};
@@ -41,8 +42,10 @@ use self::input::Input;
 pub use self::layer::{Layer, PassedLayer};
 use self::layer::{Room, layer_in};
 pub use self::name::MemberName;
+use self::resting::Resting;
 use self::tar::{Kind, Member, TarReader};
 use crate::layer::Hashing;
+use crate::nix::Compression;
 
 /// How an archive tells of its images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +81,11 @@ pub struct ArchiveSource {
     from: From,
     /// What is in it, once somebody has asked.
     surveyed: OnceLock<ArchiveContents>,
+    resting: Resting,
 }
 
 enum From {
-    File(Arc<File>),
+    File(Arc<File>, Compression),
     Folder(Arc<Dir>),
     /// Gone once somebody reads it.
     Stream(Mutex<Option<Box<dyn Read + Send>>>),
@@ -102,7 +106,8 @@ impl ArchiveSource {
         if !metadata.is_file() {
             return Ok(Self::stream(name, form, Box::new(file)));
         }
-        Ok(Self::new(name, form, From::File(Arc::new(file))))
+        let compression = input::compression_of_file(&file).map_err(|fault| named(name, fault))?;
+        Ok(Self::new(name, form, From::File(Arc::new(file), compression)))
     }
 
     /// The image layout in a folder. No link in it may lead out of it.
@@ -117,12 +122,17 @@ impl ArchiveSource {
     }
 
     fn new(name: &str, form: Form, from: From) -> Self {
-        Self { name: name.to_owned(), form, from, surveyed: OnceLock::new() }
+        Self { name: name.to_owned(), form, from, surveyed: OnceLock::new(), resting: Resting::default() }
     }
 
     /// Whether it can be read more than once.
     pub fn is_lasting(&self) -> bool {
         !matches!(self.from, From::Stream(_))
+    }
+
+    /// Whether its layers are best read in the order in which they are there, since it is compressed as a whole.
+    pub fn has_order(&self) -> bool {
+        !matches!(self.from, From::File(_, Compression::None) | From::Folder(_))
     }
 
     /// How it is said to tell of its images.
@@ -174,24 +184,32 @@ impl ArchiveSource {
         member: &MemberName,
         visit: impl FnOnce(&mut Layer<'_>) -> Result<T, ArchiveFault>,
     ) -> Result<T, ArchiveError> {
+        let place = self.surveyed.get().and_then(|contents| contents.contents.place(member));
+        let rested = place.and_then(|(place, _)| self.resting.take(place.before));
         self.named(|| {
-            let mut members = self.open()?;
+            let mut members = rested.map_or_else(|| self.open(), Ok)?;
             while let Some(found) = members.next()? {
                 if found.name == *member && found.kind == Kind::File {
                     let head = read_some(&mut members, HEAD.min(found.size))?;
                     let compression = layer_in(&head).ok_or_else(|| ArchiveFault::Changed(member.clone()))?;
                     let (name, size) = (found.name, found.size);
-                    let (members, room) = (&mut members, &mut Room::new(LIMITS.bytes));
-                    return visit(&mut Layer {
+                    let visited = visit(&mut Layer {
                         name,
                         size,
                         compression,
                         said: None,
                         again: false,
                         head,
-                        members,
-                        room,
-                    });
+                        members: &mut members,
+                        room: &mut Room::new(LIMITS.bytes),
+                    })?;
+                    if let Some((Place { before, .. }, layers)) = place
+                        && self.has_order()
+                        && before + 1 < layers
+                    {
+                        self.resting.put(members, before + 1);
+                    }
+                    return Ok(visited);
                 }
             }
             Err(ArchiveFault::Changed(member.clone()))
@@ -201,7 +219,8 @@ impl ArchiveSource {
     /// Writes the tar of one layer into `sink`, decompressed if it is compressed. Fails if it is not what the image
     /// says, so nothing may count before this has succeeded. Gives the length of the tar in bytes.
     ///
-    /// An archive that is compressed as a whole is decompressed up to the layer, for each layer anew.
+    /// An archive that is compressed as a whole is decompressed up to the layer, from where a layer before has ended that
+    /// was read so.
     pub fn copy_layer(&self, layer: &ArchivedLayer, sink: &mut dyn Write) -> Result<u64, ArchiveError> {
         let mut tar = Hashing::new(sink);
         let size = self.visit_layer(&layer.member, |found| found.copy_tar(&mut tar))?;
@@ -224,7 +243,7 @@ impl ArchiveSource {
     fn open(&self) -> Result<Members, ArchiveFault> {
         let input = match &self.from {
             From::Folder(dir) => return FolderReader::new(dir, LIMITS).map(Members::Folder),
-            From::File(file) => Input::file(file)?,
+            From::File(file, compression) => Input::file(file, *compression)?,
             From::Stream(stream) => {
                 let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
                 Input::stream(stream.ok_or(ArchiveFault::Gone)?)?

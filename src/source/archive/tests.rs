@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
+use std::os::unix::fs::FileExt as _;
 
 use ::tar::{Builder, EntryType, Header};
 use proptest::prelude::*;
@@ -165,6 +166,43 @@ fn a_file_is_surveyed_without_its_layers_and_gives_one_of_them() {
         let error = source.copy_layer(&other, &mut io::sink()).unwrap_err();
         assert!(matches!(*error.fault, ArchiveFault::DiffId { .. }), "{error:?}");
     }
+}
+
+/// What is decompressed once is not decompressed for each layer: the front of the file is not needed again.
+#[test]
+fn a_compressed_archive_goes_on_where_the_layer_before_has_ended() {
+    let layers = [1, 2, 3].map(|seed| incompressible(seed, 400 << 10));
+    let config = config(&layers.each_ref().map(|layer| diff_id(layer)));
+    let [one, two, three] = &layers;
+    let file = tempfile::tempfile().unwrap();
+    let archive = docker(&config, &[("1", one), ("2", two), ("3", three)]).finish();
+    file.write_all_at(&gzip(&archive), 0).unwrap();
+    let source = ArchiveSource::file("a.tar.gz", Form::Docker, file.try_clone().unwrap()).unwrap();
+    let image = source.image(&Select::Only).unwrap();
+    let copy = |number: usize| {
+        let mut copied = Vec::new();
+        source.copy_layer(&image.layers[number - 1], &mut copied).map(|_| copied)
+    };
+
+    assert!(copy(2).unwrap() == *two);
+    assert!(copy(1).unwrap() == *one, "it is read from the start");
+    file.write_all_at(&[0; 200 << 10], 0).unwrap();
+
+    assert!(copy(3).unwrap() == *three);
+    assert!(copy(2).unwrap() == *two);
+    copy(1).unwrap_err();
+}
+
+/// A layer of one file of so many bytes.
+fn incompressible(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u8
+    });
+    let mut tar = Parts::default();
+    tar.file("blob", &words.take(length).collect::<Vec<u8>>());
+    tar.finish()
 }
 
 /// An image layout: its index, and the blobs.

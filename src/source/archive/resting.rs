@@ -1,0 +1,34 @@
+//! Readers of an archive that is compressed as a whole, which rest where a layer has ended.
+//!
+//! To read one layer of such an archive takes decompressing all before it. Whoever reads several, in the order in which
+//! they are there, goes on where another has stopped, so that the archive is decompressed once for as many as read at a
+//! time, and not once for each layer.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::Members;
+
+/// Readers that nobody uses.
+#[derive(Default)]
+pub(super) struct Resting(Mutex<Vec<Rest>>);
+
+struct Rest {
+    members: Members,
+    /// How many layers it has passed.
+    passed: usize,
+}
+
+impl Resting {
+    /// The reader that is nearest to the layer behind `before` others, and not beyond.
+    pub(super) fn take(&self, before: usize) -> Option<Members> {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let candidates = readers.iter().enumerate().filter(|(_, reader)| reader.passed <= before);
+        let (nearest, _) = candidates.max_by_key(|(_, reader)| reader.passed)?;
+        Some(readers.swap_remove(nearest).members)
+    }
+
+    /// Lets a reader rest that has passed so many layers.
+    pub(super) fn put(&self, members: Members, passed: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Rest { members, passed });
+    }
+}
