@@ -205,7 +205,9 @@ fn read_config(
             Ok(AdminConfig::defaults(&host))
         }
         Err(error) => {
-            Err(Failure::system(error).fix(format!("let the runner's user read `{}`", path.display())))
+            let failure =
+                Failure::cannot(format!("read the admin's configuration `{}`", path.display()))(error);
+            Err(failure.fix("correct the name in `--config`, or let the user of this process read it"))
         }
     }
 }

@@ -188,8 +188,9 @@ fn admin_config(file: Option<&Path>, folder: &Path, registry: &str) -> Result<Ma
     let mut config = match file {
         None => Mapping::new(),
         Some(file) => {
-            let text = fs::read_to_string(file).map_err(Failure::cannot("read the configuration"))?;
-            serde_yaml::from_str(&text).map_err(Failure::cannot("read the configuration"))?
+            let doing = format!("read the admin's configuration `{}`", file.display());
+            let text = fs::read_to_string(file).map_err(Failure::cannot(&doing))?;
+            serde_yaml::from_str(&text).map_err(Failure::cannot(doing))?
         }
     };
     for name in ["builds_dir", "cache_dir", "state_dir"] {
@@ -218,7 +219,10 @@ async fn sandbox_works(path: &str) -> bool {
 /// `simulated/NAME`, with the folder's name as far as a project may be called so.
 fn project_path(project: &Path) -> Result<String, Failure> {
     let project = project.canonicalize().map_err(|error| {
-        Failure::build(error, format!("`{}` is to be a project: name its folder", project.display()))
+        Failure::build(
+            format!("there is no project `{}`: {error}", project.display()),
+            "name the folder that has the spec, such as `.`",
+        )
     })?;
     let name = project.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };

@@ -26,7 +26,7 @@ impl From<HttpError> for Failure {
                 Self::system(error).fix(fix)
             }
             HttpError::Certificate { host, fault, .. } => {
-                let fix = certificate_fix(*fault, &format!("registries.{host}.ca_file"));
+                let fix = certificate_fix(*fault, &format!("registries.\"{host}\".ca_file"));
                 Self::system(error).fix(fix)
             }
             HttpError::Redirect { to, rule, .. } => match redirect_fix(to, *rule) {
@@ -100,7 +100,7 @@ pub(super) fn redirect_fix(to: &str, rule: RedirectRule) -> Option<String> {
 }
 
 fn plain_http(host: &str) -> String {
-    format!("set `registries.{host}.plain_http: true` in the admin's configuration")
+    format!("set `registries.\"{host}\".plain_http: true` in the admin's configuration")
 }
 
 const PROJECT_ACCESS: &str = "check that the container registry is on in the project's settings, that the job's user may \

@@ -31,8 +31,8 @@ impl From<NixError> for Failure {
             NixError::Refused { said } | NixError::Expression { said, .. } => {
                 let fix = match said.missing_entry() {
                     Some(name) => format!(
-                        "pin the package set instead of `<{name}>`, or let `nix.search_path` of the admin's \
-                         configuration say what that is"
+                        "pin the package set instead of `<{name}>`, or say what that is in `nix.search_path` of the \
+                         admin's configuration or in `NIX_PATH`"
                     ),
                     None => "mend the expression or package that Nix names".to_owned(),
                 };

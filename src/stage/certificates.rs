@@ -25,11 +25,7 @@ pub(super) fn ca_files(config: &AdminConfig) -> Result<BTreeMap<String, Vec<u8>>
     let caches = caches.filter_map(|(url, cache)| Some((cache_host(url)?, cache.ca_file.as_ref()?)));
     let mut files = BTreeMap::new();
     for (host, file) in registries.chain(caches) {
-        let bytes = fs::read(file).map_err(|error| {
-            Failure::system(error)
-                .fix(format!("let the runner's user read `{}`, the `ca_file` of `{host}`", file.display()))
-        })?;
-        files.insert(host, bytes);
+        files.insert(host.clone(), configured("ca_file", file, &host)?);
     }
     Ok(files)
 }
@@ -46,18 +42,20 @@ pub(super) fn client_certificates(
         caches.filter_map(|(url, cache)| Some((cache_host(url)?, cache.client_certificate.as_ref()?)));
     let mut shown = BTreeMap::new();
     for (host, files) in registries.chain(caches) {
-        let unreadable = |key: &str, file: &Path| {
-            let fix = format!("let the runner's user read `{}`, the `{key}` of `{host}`", file.display());
-            move |error: io::Error| Failure::system(error).fix(fix)
-        };
-        let certificate =
-            fs::read(&files.certificate).map_err(unreadable("client_certificate", &files.certificate))?;
-        let key = fs::read(&files.key).map_err(unreadable("client_key", &files.key))?;
+        let certificate = configured("client_certificate", &files.certificate, &host)?;
+        let key = configured("client_key", &files.key, &host)?;
         // What is no text is no PEM either, which is found out later.
         let key = String::from_utf8(key).unwrap_or_default();
         shown.insert(host.clone(), ClientCertificate { certificate, key: Secret::from(key) });
     }
     Ok(shown)
+}
+
+/// Reads the file that the admin gives as `key` of a host.
+fn configured(key: &str, file: &Path, host: &str) -> Result<Vec<u8>, Failure> {
+    let doing = format!("read `{}`, the `{key}` of `{host}`", file.display());
+    let read = fs::read(file).map_err(Failure::cannot(doing));
+    read.map_err(|failure| failure.fix("let the runner's user read it"))
 }
 
 /// The files `HOST.crt` of `folder`: GitLab Runner, "Self-signed certificates or custom Certification

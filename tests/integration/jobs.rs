@@ -211,7 +211,11 @@ fn what_the_author_cannot_mend_is_a_system_failure_before_the_first_script() {
             &["config", "cleanup"],
             &["config.yaml:2:11: `limits.grase`: there is no such key", "fix:   write `grace`"],
         ),
-        (unreadable, &["config", "cleanup"], &["No such file", "fix:   let the runner's user read `"]),
+        (
+            unreadable,
+            &["config", "cleanup"],
+            &["cannot read the admin's configuration `", "fix:   correct the name in `--config`"],
+        ),
         (
             no_bubblewrap,
             &["config", "prepare", "cleanup"],
