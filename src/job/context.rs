@@ -156,10 +156,17 @@ impl Job {
             Some("off") => Ok(false),
             Some(other) => Err(JobError::Switch { key, value: other.to_owned() }),
         };
-        let tags = asked("NIXLAYER_TAGS").unwrap_or_default().split_whitespace();
+        let mut tags = Vec::<Tag>::new();
+        for tag in asked("NIXLAYER_TAGS").unwrap_or_default().split_whitespace() {
+            let tag = tag.parse().map_err(JobError::Tags)?;
+            // On the default branch, the branch's name and the default one's are the same.
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
         Ok(Some(ImageRequest {
             spec: spec.to_owned(),
-            tags: tags.map(str::parse).collect::<Result<_, _>>().map_err(JobError::Tags)?,
+            tags,
             repository: asked("NIXLAYER_REPOSITORY").map(str::to_owned),
             verify_layers: switch("NIXLAYER_VERIFY_LAYERS", false)?,
             lock: switch("NIXLAYER_LOCK", true)?,

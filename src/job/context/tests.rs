@@ -110,7 +110,7 @@ fn an_image_job_asks_by_its_variables() {
     let job = parse(
         GITLAB_14,
         &[
-            ("NIXLAYER_TAGS", " latest\t4f1c2b3a  "),
+            ("NIXLAYER_TAGS", " latest\t4f1c2b3a  latest"),
             ("NIXLAYER_REPOSITORY", "web"),
             ("NIXLAYER_SPEC", ".#app"),
             ("NIXLAYER_LOCK", "off"),
