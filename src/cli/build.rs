@@ -58,7 +58,7 @@ async fn build_nix(wanted: &Installable, arguments: &Arguments, driver: &Driver<
     for target in &arguments.to {
         for (target, image) in targets(target, &images)? {
             let destination = target.destination(driver)?;
-            let tags = [target.tag().cloned().unwrap_or_else(|| image.tag())];
+            let tags = [target.tag().cloned().map_or_else(|| image.tag(), Ok)?];
             let reuse = place.reuse(target.repository(), arguments.verify_layers)?;
             let effort = driver.effort(target.host());
             target.summarise(&image.publish(&destination, &tags, effort, &reuse, &show).await?);
@@ -75,7 +75,7 @@ fn targets<'a>(target: &Target, images: &'a [NixImage]) -> Result<Vec<(Target, &
     let mut taken = BTreeSet::new();
     let mut targets = Vec::new();
     for image in images {
-        let tag = target.tag().cloned().unwrap_or_else(|| image.tag());
+        let tag = target.tag().cloned().map_or_else(|| image.tag(), Ok)?;
         if !taken.insert((&image.name, tag)) {
             let error = format!("two images are called `{}`, and have one tag", image.name);
             return Err(Failure::build(

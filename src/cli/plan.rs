@@ -88,7 +88,7 @@ async fn of_nix(
         None => image.outlook(None, &reuse, show).await?,
         Some(target) => {
             let destination = target.destination(driver)?;
-            let tags = [target.tag.clone().unwrap_or_else(|| image.tag())];
+            let tags = [target.tag.clone().map_or_else(|| image.tag(), Ok)?];
             image.outlook(Some((&destination, &tags)), &reuse, show).await?
         }
     };

@@ -12,7 +12,7 @@ use super::recipe::{Material, PlannedRecipe, Recipe, TarLayer, TarPlace};
 use super::{BuildError, Event, Prepared, history};
 use crate::layer::Compression;
 use crate::nix::{Closure, STORE_DIR, StorePath};
-use crate::oci::{DiffId, Platform, Tag};
+use crate::oci::{DiffId, Platform};
 use crate::source::archive::{ArchiveSource, Form, Select};
 use crate::source::docker_tools::LayeredImage;
 use crate::source::store_file;
@@ -54,9 +54,9 @@ impl Layered {
         &self.image.name
     }
 
-    /// Its own tag.
-    pub(super) fn tag(&self) -> Tag {
-        self.image.tag.clone()
+    /// Its own tag, as it says.
+    pub(super) fn tag(&self) -> &str {
+        &self.image.tag
     }
 
     /// When it says it was created.

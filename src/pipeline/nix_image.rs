@@ -20,7 +20,7 @@ const MOST_IMAGES: usize = 100;
 pub struct NixImage {
     /// What it is called: the last part of its name, in lower case.
     pub name: String,
-    tag: Option<Tag>,
+    tag: Option<String>,
     content: Content,
 }
 
@@ -33,15 +33,19 @@ enum Content {
 
 impl NixImage {
     /// An image of this name and tag whose layers can be made.
-    pub(super) fn of_layers(name: &str, tag: Option<Tag>, layers: Prepared<'static>) -> Self {
-        Self { name: last_part(name).to_lowercase(), tag, content: Content::Layers(Box::new(layers)) }
+    pub(super) fn of_layers(name: &str, tag: Option<&str>, layers: Prepared<'static>) -> Self {
+        Self {
+            name: last_part(name).to_lowercase(),
+            tag: tag.map(str::to_owned),
+            content: Content::Layers(Box::new(layers)),
+        }
     }
 
     /// The images of the archive or image layout at a store path. One is called `name` and `tag` if both are known;
     /// otherwise they are what the archive calls them, or else `fallback`. `annotations` gives those of a title.
     pub(super) async fn of_archive(
         path: &StorePath,
-        (name, tag): (Option<&str>, Option<Tag>),
+        (name, tag): (Option<&str>, Option<&str>),
         fallback: &str,
         annotations: &dyn Fn(&str) -> BTreeMap<String, String>,
     ) -> Result<Vec<Self>, BuildError> {
@@ -59,13 +63,14 @@ impl NixImage {
             ArchiveSource::file(&shown, Form::Any, file)?
         };
         let source = Arc::new(source);
-        let image = |name: &str, tag: Option<Tag>, select| {
+        let image = |name: &str, tag: Option<&str>, select| {
             let name = last_part(name).to_lowercase();
             let annotations = annotations(&name);
-            Self { name, tag, content: Content::Archive { source: Arc::clone(&source), select, annotations } }
+            let content = Content::Archive { source: Arc::clone(&source), select, annotations };
+            Self { name, tag: tag.map(str::to_owned), content }
         };
-        if let (Some(name), Some(tag)) = (name, &tag) {
-            return Ok(vec![image(name, Some(tag.clone()), Select::Only)]);
+        if let (Some(name), Some(_)) = (name, tag) {
+            return Ok(vec![image(name, tag, Select::Only)]);
         }
         let read = Arc::clone(&source);
         let names = blocking(move || read.names()).await??;
@@ -73,15 +78,16 @@ impl NixImage {
             return Err(BuildError::TooManyImages { images: names.len(), most: MOST_IMAGES });
         }
         let images = names.iter().enumerate().map(|(at, names)| {
-            let (own, own_tag) = names.first().map_or(Ok((None, None)), |called| split(called))?;
-            Ok(image(name.or(own).unwrap_or(fallback), tag.clone().or(own_tag), Select::At(at)))
+            let (own, own_tag) = names.first().map_or((None, None), |called| split(called));
+            image(name.or(own).unwrap_or(fallback), tag.or(own_tag), Select::At(at))
         });
-        images.collect()
+        Ok(images.collect())
     }
 
-    /// The tag that it says is its own; `latest` if it says none.
-    pub fn tag(&self) -> Tag {
-        self.tag.clone().unwrap_or_else(Tag::latest)
+    /// The tag that it says is its own; `latest` if it says none. One that a registry does not take must not become
+    /// another.
+    pub fn tag(&self) -> Result<Tag, BuildError> {
+        self.tag.as_ref().map_or_else(|| Ok(Tag::latest()), |own| own.parse().map_err(BuildError::Tag))
     }
 
     /// What [`publish`](Self::publish) would do; none of an image that is finished, of which nothing is built.
@@ -117,17 +123,12 @@ impl NixImage {
 }
 
 /// The name and tag in a `RepoTag`, or the tag that the name in an image layout may be.
-fn split(called: &str) -> Result<(Option<&str>, Option<Tag>), BuildError> {
+fn split(called: &str) -> (Option<&str>, Option<&str>) {
     match called.rsplit_once(':') {
-        Some((name, own)) if !own.contains('/') => Ok((Some(name), Some(tag(own)?))),
-        Some(_) => Ok((Some(called), None)),
-        None => Ok((None, Some(tag(called)?))),
+        Some((name, own)) if !own.contains('/') => (Some(name), Some(own)),
+        Some(_) => (Some(called), None),
+        None => (None, Some(called)),
     }
-}
-
-/// The tag that an image says is its own: one that a registry does not take must not become another.
-pub(super) fn tag(text: &str) -> Result<Tag, BuildError> {
-    text.parse().map_err(BuildError::Tag)
 }
 
 /// What an image is called, without where it is.
@@ -141,15 +142,13 @@ mod tests {
 
     #[test]
     fn an_archive_calls_its_images_by_name_and_tag() {
-        let tag = |text: &str| Some(text.parse::<Tag>().unwrap());
         for (called, expected) in [
-            ("registry.example:5000/team/app:1.2", (Some("registry.example:5000/team/app"), tag("1.2"))),
+            ("registry.example:5000/team/app:1.2", (Some("registry.example:5000/team/app"), Some("1.2"))),
             ("registry.example:5000/team/app", (Some("registry.example:5000/team/app"), None)),
-            ("app:1.2", (Some("app"), tag("1.2"))),
-            ("1.2", (None, tag("1.2"))),
+            ("app:1.2", (Some("app"), Some("1.2"))),
+            ("1.2", (None, Some("1.2"))),
         ] {
-            assert_eq!(split(called).unwrap(), expected, "{called}");
+            assert_eq!(split(called), expected, "{called}");
         }
-        assert!(split("app:1.0+build").is_err());
     }
 }

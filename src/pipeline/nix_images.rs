@@ -11,11 +11,10 @@ use jiff::Timestamp;
 
 use super::event::Quota;
 use super::layered::Layered;
-use super::nix_image::{NixImage, last_part, tag};
+use super::nix_image::{NixImage, last_part};
 use super::{BuildError, Event, blocking, nix2container};
 use crate::folder::Folder;
 use crate::nix::{StorePath, System};
-use crate::oci::Tag;
 use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
 use crate::source::nix::{ImageValue, Nix};
 use crate::source::nix2container::Image;
@@ -88,7 +87,7 @@ impl NixBuild<'_> {
             return Ok(vec![self.layered(&path, stream.script, on_event).await?]);
         }
         let path = self.nix.realise_image(&value.derivation, self.roots, &say).await?;
-        let tag = value.image_tag.as_deref().map(tag).transpose()?;
+        let tag = value.image_tag.as_deref();
         let place = Some(value.place.as_str()).filter(|place| !place.is_empty());
         if path.name().ends_with(".json") {
             let file = place.unwrap_or(path.name().trim_end_matches(".json"));
@@ -117,16 +116,16 @@ impl NixBuild<'_> {
             Layered::read(image, closure)
         });
         let image = image.await??;
-        let (name, tag) = (image.name().to_owned(), image.tag());
+        let (name, tag) = (image.name().to_owned(), image.tag().to_owned());
         let annotations = self.annotations(last_part(&name), Some(&image.created(self.now)));
-        Ok(NixImage::of_layers(&name, Some(tag), image.prepare(annotations, self.now, on_event)))
+        Ok(NixImage::of_layers(&name, Some(&tag), image.prepare(annotations, self.now, on_event)))
     }
 
     async fn planned(
         &self,
         image_json: &StorePath,
         name: &str,
-        tag: Option<Tag>,
+        tag: Option<&str>,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<NixImage, BuildError> {
         let closure = self.nix.closure(std::slice::from_ref(image_json)).await?;

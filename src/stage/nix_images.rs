@@ -90,7 +90,7 @@ impl ImageJob<'_> {
             };
             let repository = self.job.repository(&name)?;
             let tags =
-                if self.request.tags.is_empty() { vec![image.tag()] } else { self.request.tags.clone() };
+                if self.request.tags.is_empty() { vec![image.tag()?] } else { self.request.tags.clone() };
             for tag in &tags {
                 let reference = repository.with_tag(tag);
                 if !taken.insert(reference.clone()) {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use nixlayer::simulate::Status;
+use serde_json::Value;
 
 use crate::support::{Image, TestJob, UnpackedImage, skopeo, succeed, timeless};
 
@@ -19,7 +20,7 @@ in rec {
   layered = dockerTools.buildLayeredImage (small // { tag = "1"; });
   plain = dockerTools.buildLayeredImage (small // { tag = "1"; compressor = "none"; });
   few = dockerTools.buildLayeredImage (small // { tag = "1"; compressor = "zstd"; maxLayers = 2; });
-  untagged = dockerTools.buildLayeredImage small;
+  untagged = dockerTools.buildLayeredImage (small // { compressor = "none"; });
   empty = dockerTools.buildLayeredImage { name = "empty-MARK"; tag = "1"; };
   mentioned = dockerTools.buildLayeredImage { name = "m-MARK"; tag = "1"; config.Cmd = [ "${hello}/bin/hello" ]; };
   bare = dockerTools.buildLayeredImage (small // { tag = "1"; includeStorePaths = false; });
@@ -141,6 +142,33 @@ fn a_base_image_gives_its_layers_and_its_environment_and_nothing_else() {
     let expected = serde_json::json!({ "Env": ["A=1", "B=3", "C=4"], "WorkingDir": "/srv" });
     assert_eq!(*child.config(), expected);
     assert_eq!(child.diff_ids().as_array().unwrap().len(), child.layers.len());
+}
+
+#[test]
+fn an_image_without_a_tag_gets_the_one_that_upstream_gives_it() {
+    let job = TestJob::image_of_expression(IMAGES).variable("NIXLAYER_SPEC", "default.nix#untagged");
+
+    let outcome = job.run();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    let archive = format!("docker-archive:{}", job.nix_build(&["--attr", "untagged"]).display());
+    let said: Value = serde_json::from_str(&succeed(skopeo(&["list-tags", &archive]))).unwrap();
+    let own = said["Tags"][0].as_str().unwrap().rsplit_once(':').unwrap().1;
+    assert_eq!(job.tags(), [format!("team/app:{own}")], "{said}");
+}
+
+/// Its archive is made by `stream-stream-…`.
+#[test]
+fn an_image_may_be_called_like_a_stream() {
+    let job = TestJob::image_of_expression(
+        "with import <nixpkgs> { }; dockerTools.buildLayeredImage { name = \"stream-MARK\"; tag = \"1\"; contents = [ hello ]; }",
+    );
+
+    let outcome = job.run();
+
+    assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
+    assert_eq!(job.tags(), ["team/app:1"]);
+    assert!(!job.nix_output(&[]).exists(), "the archive was built");
 }
 
 #[test]

@@ -17,12 +17,9 @@ pub use self::error::ConfError;
 pub use self::time::Time;
 use crate::layer::StoreMetadata;
 use crate::nix::{STORE_DIR, StorePath};
-use crate::oci::Tag;
 
 /// More than the closure of any image takes: some 100 bytes for a path.
 pub const MAX_CONF: u64 = 16 << 20;
-
-const NO_TAG: &str = "a tag has 1 to 128 letters, digits, `_`, `.` or `-`, the first no `.` or `-`";
 
 /// Far beyond what any runtime mounts.
 const MOST_LAYERS: usize = 1000;
@@ -32,8 +29,8 @@ const MOST_LAYERS: usize = 1000;
 pub struct LayeredImage {
     /// The name, which may begin with a registry.
     pub name: String,
-    /// The tag.
-    pub tag: Tag,
+    /// What it says is its tag, which counts if nobody gives it another.
+    pub tag: String,
     /// Go's name of the architecture.
     pub architecture: String,
     /// The variant of the architecture.
@@ -99,7 +96,6 @@ impl LayeredImage {
             return Err(ConfError::new("store_layers", &layers, "it has more than 1000 layers"));
         }
         let (name, tag) = conf.repo_tag.rsplit_once(':').unwrap_or((&conf.repo_tag, "latest"));
-        let tag = tag.parse().map_err(|_| ConfError::new("repo_tag", &conf.repo_tag, NO_TAG))?;
         let config = conf.config.unwrap_or_default();
         check_config(&config)?;
         let layer = |paths: &Vec<String>| paths.iter().map(|path| store_path("store_layers", path)).collect();
@@ -119,7 +115,7 @@ impl LayeredImage {
         };
         Ok(Self {
             name: name.to_owned(),
-            tag,
+            tag: tag.to_owned(),
             architecture: conf.architecture,
             variant: conf.variant.filter(|variant| !variant.is_empty()),
             config,

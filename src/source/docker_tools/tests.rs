@@ -104,10 +104,6 @@ fn what_cannot_be_is_named() {
         (json!({ "customisation_layer": "../x" }), "`customisation_layer` is `../x`: it is no store path"),
         (json!({ "from_image": "/etc/passwd" }), "`from_image` is `/etc/passwd`: it is no file of the store"),
         (
-            json!({ "repo_tag": "app:" }),
-            "`repo_tag` is `app:`: a tag has 1 to 128 letters, digits, `_`, `.` or `-`, the first no `.` or `-`",
-        ),
-        (
             json!({ "config": { "Cmd": "/bin/sh" } }),
             "`config` is `Cmd = \"/bin/sh\"`: it is no list of strings",
         ),
