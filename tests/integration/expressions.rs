@@ -42,6 +42,7 @@ fn an_expression_is_found_wherever_it_stands() {
     for (spec, file, text) in [
         ("image.nix", "image.nix", with_packages(&image("web-MARK", "1"))),
         ("images.nix#images.web", "images.nix", all),
+        ("list.nix#1", "list.nix", with_packages(&format!("[ 7 ({}) ]", image("web-MARK", "1")))),
         ("function.nix", "function.nix", function.clone()),
         ("images", "images/default.nix", function.clone()),
         (".", "default.nix", function),
@@ -103,7 +104,8 @@ fn a_list_and_a_set_are_pushed_below_the_project_by_the_names_of_their_images() 
 
 #[test]
 fn the_jobs_tags_and_repository_come_before_the_images_own() {
-    let job = TestJob::image_of_expression(&with_packages(&image("named-MARK", "own")))
+    // Which no registry takes; nor is it asked to.
+    let job = TestJob::image_of_expression(&with_packages(&image("named-MARK", "1.0+own")))
         .variable("NIXLAYER_TAGS", "latest $CI_COMMIT_REF_SLUG")
         .variable("NIXLAYER_REPOSITORY", "$CI_REGISTRY_IMAGE/web");
 

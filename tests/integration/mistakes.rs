@@ -169,6 +169,14 @@ fn layered(contents: &str) -> String {
     )
 }
 
+const FLAKE: &str = r#"{
+  outputs = { self }: {
+    misspelt = self.imagee;
+    vendored = import (builtins.path { path = ./vendored; name = "source"; });
+  };
+}
+"#;
+
 #[test]
 fn every_mistake_in_an_expression_says_where_it_is() {
     let images = format!("{{ web = {}; worker = import ./worker.nix; }}", layered("hello"));
@@ -188,10 +196,16 @@ fn every_mistake_in_an_expression_says_where_it_is() {
         ("folder without an expression", "nothing", String::new()),
         ("flake that is not there", ".#image", String::new()),
         ("file of the host", "/etc/nixos", String::new()),
+        ("place in a list", "default.nix#2", "[ 1 2 ]\n".to_owned()),
+        ("word of the network's", "default.nix", layered("SSL_timed_out")),
+        ("flake", "flake#misspelt", String::new()),
+        ("file of a flake that is called like one of the project's", "flake#vendored", "1\n".to_owned()),
     ] {
         let job = TestJob::image_of_expression(&expression)
             .file("worker.nix", &layered("\n    hello\n    helo"))
             .file("nothing/README.md", "")
+            .file("flake/flake.nix", FLAKE)
+            .file("flake/vendored/default.nix", "\n\n  throw \"oh no\"\n")
             .variable("NIXLAYER_SPEC", spec);
 
         let said = mistake(&job);
@@ -211,6 +225,15 @@ fn misspelt_argument_of_an_image_is_named_with_the_right_one() {
 
     assert!(said.contains("called with unexpected argument 'content'\n"), "{said}");
     assert!(said.contains("Did you mean contents?\n"), "{said}");
+}
+
+#[test]
+fn an_images_own_tag_that_no_registry_takes_is_named() {
+    let job = TestJob::image_of_expression(&layered("hello").replace("\"1\"", "\"1.0+b\""));
+
+    let said = mistake(&job);
+
+    assert!(said.contains("\nerror: `1.0+b` is not a tag: ") && said.contains("`NIXLAYER_TAGS`"), "{said}");
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! What can go wrong with Nix.
 
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Said;
 use crate::nix::STORE_DIR;
+use crate::spec::ProjectPath;
+
+/// Bytes of a file of the project that is compared with its copy in the store.
+const MOST_COMPARED: u64 = 4 << 20;
 
 /// Why what a spec names did not become store paths.
 #[derive(Debug, thiserror::Error)]
@@ -119,16 +124,21 @@ impl NixError {
         matches!(self, Self::Expression { .. } | Self::Refused { .. } | Self::Host { .. })
     }
 
-    /// The same, with the place in a file of the project that led to it, if Nix names one.
-    pub(super) fn in_project(self, project: &Path) -> Self {
+    /// The same, with the place in a file of the project that led to it, if Nix names one: there, or in its copy of
+    /// `flake`, a folder of the project.
+    pub(super) fn in_project(self, project: &Path, flake: Option<&ProjectPath>) -> Self {
         let Self::Refused { said } = self else { return self };
         let of_project =
             |place: &String| place.strip_prefix(&format!("{}/", project.display())).map(str::to_owned);
         // Nix evaluates a flake where it has copied it to, as it does others, and package sets.
         let of_copy = |place: &String| {
-            let (_, place) = place.strip_prefix(STORE_DIR)?.split_once("-source/")?;
-            let file = place.split(':').next()?;
-            project.join(file).is_file().then(|| place.to_owned())
+            let (_, below) = place.strip_prefix(STORE_DIR)?.split_once("-source/")?;
+            let (copy, file) = (place.split(':').next()?, below.split(':').next()?);
+            let folder = Path::new(flake?.as_str());
+            let is_of = |folder: &&Path| are_equal(Path::new(copy), &project.join(folder).join(file));
+            // The copy is of the folder, or of all that is kept with it in one repository.
+            let folder = [folder, Path::new("")].into_iter().find(is_of)?;
+            Some(folder.join(below).display().to_string())
         };
         let places = || said.places.iter();
         match places().find_map(of_project).or_else(|| places().find_map(of_copy)) {
@@ -138,29 +148,34 @@ impl NixError {
     }
 }
 
+/// Whether two files are the same, as far as expressions are long.
+fn are_equal(copy: &Path, file: &Path) -> bool {
+    let length = |path: &Path| path.metadata().ok().filter(Metadata::is_file).map(|found| found.len());
+    let same_length = length(copy).is_some_and(|copy| copy <= MOST_COMPARED && length(file) == Some(copy));
+    same_length && fs::read(copy).is_ok_and(|copy| fs::read(file).is_ok_and(|file| copy == file))
+}
+
 /// Whether an error speaks of the host or the network, so that another try or the admin may help.
 ///
-/// Only its first line counts: what follows may quote the author's own words.
+/// Its first line says so in words of Nix, at its beginning, or of the system, at its end. All else may be the
+/// author's own words.
 pub(super) fn is_of_host(error: &str) -> bool {
-    const SIGNS: [&str; 12] = [
+    const OF_NIX: [&str; 5] = [
         "cannot connect to daemon",
         "cannot connect to socket",
-        "Connection reset by peer",
         "Nix daemon disconnected unexpectedly",
-        "No space left on device",
-        "Cannot allocate memory",
-        "resolve host",
-        "Couldn't connect to server",
-        "Timeout was reached",
-        "timed out",
-        "SSL",
-        "database disk image is malformed",
+        "executing SQLite",
+        "bwrap: ",
     ];
+    const OF_SYSTEM: [&str; 3] =
+        [": Connection reset by peer", ": No space left on device", ": Cannot allocate memory"];
     // An address that is wrong stays wrong.
     const FINAL: [&str; 4] = ["HTTP error 401", "HTTP error 403", "HTTP error 404", "HTTP error 410"];
     let line = error.lines().next().unwrap_or_default();
     let download = line.starts_with("unable to download") && !FINAL.iter().any(|sign| line.contains(sign));
-    download || line.starts_with("bwrap: ") || SIGNS.iter().any(|sign| line.contains(sign))
+    let begins = |sign: &&str| line.starts_with(*sign);
+    let ends = |sign: &&str| line.ends_with(*sign);
+    download || OF_NIX.iter().any(begins) || OF_SYSTEM.iter().any(ends)
 }
 
 #[cfg(test)]
@@ -176,7 +191,8 @@ mod tests {
     #[test]
     fn the_nearest_place_in_the_project_comes_first() {
         for trace in [OLD_TRACE, NEW_TRACE] {
-            let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"));
+            let error =
+                NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"), None);
 
             let said = error.to_string();
             assert_eq!(said.lines().next(), Some("default.nix:6:5: undefined variable 'kubctl'"), "{said}");
@@ -185,26 +201,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_flake_is_named_as_the_project_has_it() {
-        let project = tempfile::tempdir().unwrap();
-        std::fs::create_dir(project.path().join("nix")).unwrap();
-        std::fs::write(project.path().join("nix/image.nix"), "").unwrap();
-        let trace = "error: oh no\n\n       at /nix/store/1abc-source/lib/image.nix:7:7:\n\n       \
-                     at /nix/store/0abc-source/nix/image.nix:2:3:\n";
-
-        let error = NixError::Refused { said: Said::last(trace) }.in_project(project.path());
-
-        assert!(error.to_string().starts_with("nix/image.nix:2:3: oh no"), "{error}");
-    }
-
     /// `fetchTarball` calls what it fetches `source` as well.
     #[test]
     fn a_file_of_the_project_comes_before_one_of_a_package_set() {
         let trace = "error: oh no\n\n       at /nix/store/0abc-source/lib/a.nix:1:1:\n\n       \
                      at /builds/app/default.nix:2:1:\n";
 
-        let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"));
+        let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"), None);
 
         assert!(error.to_string().starts_with("default.nix:2:1: oh no"), "{error}");
     }
@@ -213,15 +216,28 @@ mod tests {
     fn an_error_that_names_no_file_of_the_project_stays_as_it_is() {
         let trace = "error: oh no\n\n       at /nix/store/a-nixpkgs/lib.nix:2:3:\n       at noon:\n";
 
-        let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"));
+        let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"), None);
 
         assert!(matches!(error, NixError::Refused { .. }));
     }
 
     #[test]
-    fn a_daemon_that_is_gone_is_the_hosts_fault() {
-        assert!(is_of_host("cannot connect to socket at '/nix/var/nix/daemon-socket/socket': No such file"));
-        assert!(!is_of_host("undefined variable 'pkgs'"));
+    fn what_the_host_lacks_is_not_the_authors_fault() {
+        for of_host in [
+            "cannot connect to socket at '/nix/var/nix/daemon-socket/socket': No such file or directory",
+            "writing to file: No space left on device",
+            "executing SQLite query 'select id from ValidPaths': database disk image is malformed (in 'db.sqlite')",
+        ] {
+            assert!(is_of_host(of_host), "{of_host}");
+        }
+        for of_author in [
+            "undefined variable 'SSL_CERT_FILE'",
+            "builder for '/nix/store/a-perl5-IO-Socket-SSL-2.083.drv' failed with exit code 1",
+            "the service timed out, we said: No space left on device, didn't we",
+            "attribute 'bwrap' missing",
+        ] {
+            assert!(!is_of_host(of_author), "{of_author}");
+        }
     }
 
     #[test]

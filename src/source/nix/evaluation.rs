@@ -1,6 +1,7 @@
 //! From the names in a spec to store paths, without building any.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -120,11 +121,11 @@ impl Nix {
     ) -> Result<PathBuf, NixError> {
         let view = self.view(shown, &[roots]);
         let root = roots.join("evaluated");
-        // As a file, since one argument holds 128 KiB at most.
-        let file = roots.join("evaluated.nix");
-        std::fs::write(&file, expression)
-            .map_err(|source| NixError::Folder { folder: roots.to_owned(), source })?;
-        let (root_text, file) = (root.to_string_lossy(), file.to_string_lossy());
+        // As a file, since one argument holds 128 KiB at most; a new one, since builders may leave links there.
+        let file = tempfile::Builder::new().suffix(".nix").tempfile_in(roots);
+        let file = file.and_then(|mut file| file.write_all(expression.as_bytes()).map(|()| file));
+        let file = file.map_err(|source| NixError::Folder { folder: roots.to_owned(), source })?;
+        let (root_text, file) = (root.to_string_lossy(), file.path().to_string_lossy());
         let mut arguments = vec!["--show-trace", "--add-root", &root_text, "--indirect", &file];
         if flakes {
             arguments.extend(["--extra-experimental-features", "flakes nix-command"]);

@@ -44,6 +44,13 @@ pub(super) fn image_expression(wanted: &Installable, project: &Path, system: Sys
     if builtins.isFunction value then
       (if needs value == [ ] then follow (value {{ }}) names else {{ needs = needs value; }})
     else if names == [ ] then images value
+    else if builtins.isList value then
+      let
+        index = builtins.head names;
+        isIndex = builtins.match "0|[1-9][0-9]{{0,8}}" index != null;
+      in if isIndex && builtins.fromJSON index < builtins.length value
+      then follow (builtins.elemAt value (builtins.fromJSON index)) (builtins.tail names)
+      else {{ missing = index; near = builtins.genList toString (builtins.length value); }}
     else if !builtins.isAttrs value then {{ other = builtins.typeOf value; }}
     else if value ? ${{builtins.head names}} then follow value.${{builtins.head names}} (builtins.tail names)
     else {{ missing = builtins.head names; near = builtins.attrNames value; }};

@@ -9,7 +9,7 @@ use super::expression::near;
 use super::image_expression::image_expression;
 use super::{Nix, NixError, Progress, SILENT};
 use crate::nix::{StorePath, System};
-use crate::spec::Installable;
+use crate::spec::{Flake, Installable};
 
 /// An image that an expression means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,11 @@ impl Nix {
         let expression = image_expression(wanted, project, system);
         let flakes = matches!(wanted, Installable::FlakeOutput { .. });
         let root = self.instantiate(&expression, flakes, &[project], roots, progress).await;
-        let root = root.map_err(|error| error.in_project(project))?;
+        let flake = match wanted {
+            Installable::FlakeOutput { flake: Flake::Folder(folder), .. } => Some(folder),
+            Installable::FlakeOutput { .. } | Installable::File { .. } => None,
+        };
+        let root = root.map_err(|error| error.in_project(project, flake))?;
         let answer = self.binding(&root, "images", roots, progress).await?;
         let answer =
             serde_json::from_str(&answer).map_err(|source| NixError::Answer { source: Box::new(source) })?;
@@ -121,14 +125,13 @@ impl Nix {
     pub async fn stream(&self, image: &ImageValue) -> Result<Option<Stream>, NixError> {
         let drv = &image.derivation.drv;
         let name = image.derivation.name();
-        let (base, stream) = match (name.strip_prefix("stream-"), archive_of(name)) {
-            (Some(base), _) => (base, drv.clone()),
-            (None, Some(base)) => match self.input(drv, &format!("stream-{base}.drv")).await? {
-                Some(stream) => (base, stream),
-                None => return Ok(None),
-            },
-            (None, None) => return Ok(None),
+        let of_archive = match archive_of(name) {
+            Some(base) => self.input(drv, &format!("stream-{base}.drv")).await?.map(|stream| (base, stream)),
+            None => None,
         };
+        // Images may be called `stream-NAME`, and streams like archives.
+        let of_stream = || Some((name.strip_prefix("stream-")?, drv.clone()));
+        let Some((base, stream)) = of_archive.or_else(of_stream) else { return Ok(None) };
         let conf_name = format!("{base}-conf.json.drv");
         let handed_over = image.conf.as_ref().filter(|conf| conf.drv.name() == conf_name).cloned();
         let conf = match handed_over {
