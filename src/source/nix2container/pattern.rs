@@ -3,7 +3,7 @@
 //! Go's `regexp` and the crate `regex` both descend from RE2, and find the same once an expression is
 //! written for the other: see [`syntax`]. Neither can take long or much memory, whoever wrote it.
 //! Two differences are left. Where a name is not UTF-8, no `.` matches the bytes that are not. What Go
-//! alone knows, `\Q…\E` and a lonely `{`, is an error and not another meaning.
+//! alone knows, `\Q…\E`, is an error and not another meaning.
 
 mod syntax;
 
@@ -126,6 +126,15 @@ mod tests {
         (r"\<a\>", r"<a>", r"b", r"b"),
         (r"[^\d\pL]", r"é1-", r"${x", r"é1${x"),
         (r"(?i)A.é", r"abÉ", r"$0é$ $", r"$ $"),
+        (r"a{01}", r"aa{01}", r"_", r"a_"),
+        (r"a{ 1}b{1 }", r"aba{ 1}b{1 }", r"_", r"ab_"),
+        (r"a{,2}{", r"aaa{,2}{", r"_", r"aa_"),
+        (r"a{1, 2}", r"aa{1, 2}", r"_", r"a_"),
+        (r"a{2}\p{Lu}\x{62}", r"aaCb", r"_", r"_"),
+        (r"[[:]]", r"[]:]:", r"_", r"__:"),
+        (r"a{1,2}|x{2,}?", r"aaaxxx", r"_", r"___x"),
+        (r"{a", r"{a", r"_", r"_"),
+        (r"[a{1}]{2}", r"{1", r"_", r"_"),
     ];
 
     #[test]

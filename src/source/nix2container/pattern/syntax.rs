@@ -5,6 +5,7 @@
 //! | `\d`, `\s`, `\w`, `\b` mean ASCII | they mean Unicode: the ASCII class is spelt out |
 //! | in a class, `[`, `&&`, `--` and `~~` mean themselves | they are operators: each character is written by its number |
 //! | `\<` and `\>` mean themselves | they are the ends of words |
+//! | `{` means itself where no `{2}`, `{2,}` or `{2,3}` begins | it is an error there, and `{ 2}` and `{02}` repeat |
 
 use std::fmt::Write as _;
 use std::str::Chars;
@@ -19,6 +20,11 @@ pub(super) fn translated(expression: &str) -> Option<String> {
             '\\' => match rest.next()? {
                 'b' => out.push_str(r"(?-u:\b)"),
                 'B' => out.push_str(r"(?-u:\B)"),
+                // What stands in braces is part of these.
+                character @ ('p' | 'P' | 'x') => {
+                    out.extend(['\\', character]);
+                    out.extend(rest.next());
+                }
                 character @ ('<' | '>') => out.push(character),
                 character => match perl_class(character) {
                     Some((true, members)) => _ = write!(out, "[{members}]"),
@@ -26,10 +32,22 @@ pub(super) fn translated(expression: &str) -> Option<String> {
                     None => out.extend(['\\', character]),
                 },
             },
+            '{' if !is_repetition(rest.as_str()) => out.push_str(r"\{"),
             _ => out.push(character),
         }
     }
     Some(out)
+}
+
+/// Whether what follows a `{` makes it a repetition.
+fn is_repetition(text: &str) -> bool {
+    let Some((count, _)) = text.split_once('}') else { return false };
+    let is_number = |text: &str| {
+        let is_long = text.len() > 1 && text.starts_with('0');
+        !text.is_empty() && !is_long && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let (least, most) = count.split_once(',').unwrap_or((count, ""));
+    is_number(least) && (most.is_empty() || is_number(most))
 }
 
 /// The members of `\d` and the like, and whether they are what it stands for or all that it does not.
@@ -71,8 +89,9 @@ fn class(rest: &mut Chars<'_>, out: &mut String) -> Option<()> {
 /// Takes `[:alpha:]`, `\w` or `\pL` in a class, if one comes next.
 fn named_class(rest: &mut Chars<'_>, out: &mut String) -> Option<bool> {
     let text = rest.as_str();
-    let length = if text.starts_with("[:") && text.contains(":]") {
-        text.find(":]")? + 2
+    let name = text.strip_prefix("[:").and_then(|name| name.find(":]"));
+    let length = if let Some(name) = name {
+        name + 4
     } else if let Some(name) = text.strip_prefix('\\').and_then(|text| text.chars().next()) {
         if let Some((positive, members)) = perl_class(name) {
             let (open, close) = if positive { ("", "") } else { ("[^", "]") };
