@@ -247,6 +247,14 @@ mod tests {
     }
 
     proptest! {
+        /// What is read and written again, such as a manifest of which a part is left out, stays what it was.
+        #[test]
+        fn a_number_is_read_as_it_was_written(number in prop::num::f64::NORMAL) {
+            let text = canonical_json(&json!(number));
+
+            prop_assert_eq!(serde_json::from_slice::<f64>(&text).unwrap(), number);
+        }
+
         /// `layers` and `diff_ids` agree in number and order, whatever the layers are.
         #[test]
         fn layers_and_diff_ids_agree(contents in prop::collection::vec("[a-z]{1,4}", 0..20)) {
