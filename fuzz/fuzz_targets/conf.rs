@@ -9,7 +9,10 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(image) => {
             let base = image.from_image.iter();
             assert!(base.clone().all(|path| path.starts_with("/nix/store")), "{image:?}");
-            assert!(base.flat_map(|path| path.components()).all(|part| part.as_os_str() != ".."), "{image:?}");
+            assert!(
+                base.flat_map(|path| path.components()).all(|part| part.as_os_str() != ".."),
+                "{image:?}"
+            );
             let created = image.created.to_text("1970-01-01T00:00:00Z".parse().unwrap());
             assert!(created.ends_with("+00:00"), "{image:?}");
         }
