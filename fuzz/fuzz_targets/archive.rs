@@ -1,57 +1,73 @@
-//! No bytes panic the reader of image archives, what it says of them is short, and a layer that passes by is what it
-//! is said to be.
+//! No archive panics its reader, what that says of one is short, and the layers of an image are what they are said to
+//! be, whichever way they are read.
 #![no_main]
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Seek, Write};
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use nixlayer::nix::Compression;
-use nixlayer::oci::Digest;
-use nixlayer::source::archive::{ArchiveError, ArchiveSource, Form, Select};
+use nixlayer::oci::Hasher;
+use nixlayer::source::archive::{ArchiveError, ArchiveFault, ArchiveSource, Form, Select};
 
 /// Longer than any error is: twenty names of 80 characters, each of them escaped.
 const MOST_CHARACTERS: usize = 15_000;
 
+static FILE: LazyLock<File> = LazyLock::new(|| tempfile::tempfile().unwrap());
+
 fuzz_target!(|bytes: &[u8]| {
+    let bytes = nixlayer_fuzz::archive(bytes);
+    let mut file = FILE.try_clone().unwrap();
+    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&bytes)).unwrap();
     for form in [Form::Any, Form::Layout] {
-        let source = ArchiveSource::stream("fuzz", form, Box::new(Cursor::new(bytes.to_vec())));
-        let (mut passed, mut copied) = (BTreeMap::new(), BTreeMap::new());
-        let contents = source.pass(&mut |layer| {
-            let mut copy = Vec::new();
-            let found = layer.copy_blob(&mut copy)?;
-            passed.insert(layer.member().clone(), found);
-            copied.insert(layer.member().clone(), (layer.compression(), copy));
-            Ok(())
-        });
-        let contents = match contents {
-            Ok(contents) => contents,
+        let stream = ArchiveSource::stream("fuzz", form, Box::new(Cursor::new(bytes.clone())));
+        let file = ArchiveSource::file("fuzz", form, file.try_clone().unwrap()).unwrap();
+        let _ = read(&stream, &file).map_err(check);
+    }
+});
+
+fn read(stream: &ArchiveSource, file: &ArchiveSource) -> Result<(), ArchiveError> {
+    let (mut passed, mut written) = (BTreeMap::new(), BTreeMap::new());
+    let contents = stream.pass(&mut |layer| {
+        let mut hasher = Hasher::default();
+        let found = layer.copy_blob(&mut hasher)?;
+        written.insert(layer.member().clone(), (layer.compression(), hasher.digest()));
+        match passed.insert(layer.member().clone(), found) {
+            Some(before) if before != found => Err(ArchiveFault::Duplicate(layer.member().clone())),
+            _ => Ok(()),
+        }
+    })?;
+    for at in 0..contents.names()?.len().min(3) {
+        let image = match contents.image(&Select::At(at)) {
+            Ok(image) => image,
             Err(error) => {
                 check(error);
                 continue;
             }
         };
-        let _ = contents.names().map_err(check);
-        for at in 0..3 {
-            let Ok(image) = contents.image(&Select::At(at)).map_err(check) else { break };
-            if let Err(fault) = image.check(&passed) {
-                check(source.error(fault));
-                continue;
+        if let Err(fault) = image.check(&passed) {
+            check(stream.error(fault));
+            continue;
+        }
+        assert_eq!(file.image(&Select::At(at)).unwrap(), image);
+        for layer in &image.layers {
+            let (compression, digest) = written[&layer.member];
+            if let Some(blob) = &layer.blob {
+                assert_eq!((blob.digest, blob.size), (digest, layer.size));
             }
-            for layer in &image.layers {
-                let (compression, copy) = &copied[&layer.member];
-                let digest = Digest::of(copy);
-                if let Some(blob) = &layer.blob {
-                    assert_eq!((blob.digest, blob.size), (digest, copy.len() as u64));
-                }
-                if *compression == Compression::None {
-                    assert_eq!(layer.diff_id.to_string(), digest.to_string());
-                }
+            let mut tar = Hasher::default();
+            let size = file.copy_layer(layer, &mut tar).unwrap();
+            assert_eq!((tar.diff_id(), size), (layer.diff_id, passed[&layer.member].tar_size));
+            if compression == Compression::None {
+                assert_eq!(layer.diff_id.to_string(), digest.to_string());
             }
         }
     }
-});
+    Ok(())
+}
 
 /// An error and its causes have no room for what somebody else wrote.
 fn check(error: ArchiveError) {
