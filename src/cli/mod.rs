@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{AdminConfig, DEFAULT_FILE, Host};
 use crate::failure::Failure;
@@ -238,20 +238,39 @@ fn folder(environment: &BTreeMap<OsString, OsString>, name: &str) -> Option<Path
 
 /// Does work until it is done, or somebody asks the program to end.
 async fn until_interrupted(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // First, or a signal could end us and leave behind what the work has started by then.
+    let mut interruption = Interruption::listen()?;
     tokio::select! {
         done = work => done,
-        asked = interrupted() => asked.and(Err(Failure::system("interrupted"))),
+        () = interruption.comes() => Err(Failure::system("interrupted")),
     }
 }
 
-/// Waits until somebody asks the program to end: Ctrl-C, `kill`, or a terminal that is closed.
-async fn interrupted() -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(Failure::cannot("listen to signals"));
-    let (mut terminated, mut hung_up) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed.map_err(Failure::cannot("listen to signals")),
-        _ = terminated.recv() => Ok(()),
-        _ = hung_up.recv() => Ok(()),
+/// The ways to ask the program to end: Ctrl-C, `kill`, or a terminal that is closed.
+struct Interruption {
+    pressed: Signal,
+    terminated: Signal,
+    hung_up: Signal,
+}
+
+impl Interruption {
+    /// From here on no signal is lost, nor does one end us. Needs a runtime.
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::cannot("listen to signals"));
+        Ok(Self {
+            pressed: listen(SignalKind::interrupt())?,
+            terminated: listen(SignalKind::terminate())?,
+            hung_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until somebody asks.
+    async fn comes(&mut self) {
+        tokio::select! {
+            _ = self.pressed.recv() => {}
+            _ = self.terminated.recv() => {}
+            _ = self.hung_up.recv() => {}
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::{Invocation, Scratch, interrupted};
+use super::{Interruption, Invocation, Scratch};
 use crate::admin::Isolation;
 use crate::failure::Failure;
 use crate::job::payload::Variable;
@@ -127,12 +127,15 @@ pub(super) fn simulate(
     };
     let runner = runner(arguments, &config_file, folder, invocation)?;
     let cancel = Arc::new(AtomicBool::new(false));
+    let mut interruption = {
+        let _in_runtime = runtime.enter();
+        Interruption::listen()?
+    };
     runtime.spawn({
         let cancel = Arc::clone(&cancel);
         async move {
-            if interrupted().await.is_ok() {
-                cancel.store(true, Ordering::Relaxed);
-            }
+            interruption.comes().await;
+            cancel.store(true, Ordering::Relaxed);
         }
     });
     let outcome = runner.run(&job, &cancel, &mut show).map_err(Failure::system)?;

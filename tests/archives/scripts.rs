@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::machine::{Machine, fail, succeed, write};
@@ -60,19 +61,47 @@ fn a_program_ends_with_the_push() {
     let machine = Machine::new();
     program(&machine.place("result"), "echo $$ > pid; trap '' TERM; while :; do sleep 0.1; done");
     let child = machine.start(&["./result", &machine.tagged("x")]);
-    let started = Instant::now();
-    let pid = loop {
-        let text = fs::read_to_string(machine.place("pid")).unwrap_or_default();
-        if let Ok(pid) = text.trim().parse::<i32>() {
-            break pid;
-        }
-        assert!(started.elapsed() < Duration::from_secs(20));
-        thread::sleep(Duration::from_millis(10));
-    };
+    let pid = started_as(&machine);
 
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
 
     assert!(fail(&output).contains("interrupted"));
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// However early it is asked to end: here, with its program running, it has not read yet who may push.
+#[test]
+fn a_program_ends_with_a_push_that_has_hardly_begun() {
+    // What comes first in it, the work or the look at signals, is a matter of chance.
+    for _ in 0..8 {
+        let machine = Machine::new();
+        program(&machine.place("result"), "echo $$ > pid; while :; do sleep 0.1; done");
+        let login = machine.place("auth.json");
+        let text = fs::read(&login).unwrap();
+        fs::remove_file(&login).unwrap();
+        mknodat(CWD, &login, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let child = machine.start(&["./result", &machine.tagged("x")]);
+        let pid = started_as(&machine);
+
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        write(&login, &text);
+        let output = child.wait_with_output().unwrap();
+
+        assert!(fail(&output).contains("interrupted"));
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
+
+/// The number of the program, once it has written it down.
+fn started_as(machine: &Machine) -> i32 {
+    let started = Instant::now();
+    loop {
+        let text = fs::read_to_string(machine.place("pid")).unwrap_or_default();
+        if let Ok(pid) = text.trim().parse() {
+            return pid;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "the program never started");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
