@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use nixlayer::http::Request;
@@ -10,6 +10,7 @@ use nixlayer::source::binary_cache::{
     BinaryCacheError, BinaryCaches, CacheFault, CachePlace, CacheSettings, RequireSignatures,
 };
 use nixlayer::source::{ReadError, StorePaths};
+use tokio::net::TcpSocket;
 
 use crate::cache::{Files, FolderCache, Item, closure, files, settings};
 use crate::reading::{
@@ -35,10 +36,12 @@ fn with_priority(items: &[&Item], priority: u32) -> Files {
     files
 }
 
-/// A cache at an address where nobody listens.
-fn dead(name: &str) -> CacheSettings {
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    settings(name, CachePlace::Http(Request::url(&format!("http://{address}/")).unwrap()))
+/// A cache at an address where nobody listens, nor anybody else can while the socket lives.
+fn dead() -> (TcpSocket, CacheSettings) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let url = format!("http://{}/", socket.local_addr().unwrap());
+    (socket, settings("dead", CachePlace::Http(Request::url(&url).unwrap())))
 }
 
 #[test]
@@ -91,9 +94,10 @@ fn a_path_that_the_first_cache_does_not_have_comes_from_the_second() {
 #[test]
 fn a_dead_cache_does_not_keep_another_one_from_answering() {
     let item = item();
+    let (_port, dead) = dead();
     let second = FolderCache::new(&files([&item]));
 
-    let read = read(&item, &patient_caches(vec![dead("dead"), second.settings("second")]));
+    let read = read(&item, &patient_caches(vec![dead, second.settings("second")]));
 
     assert_right(read, &item, "from the second");
 }
@@ -193,9 +197,10 @@ fn a_path_that_no_cache_has_is_missing_from_all_of_them() {
 #[test]
 fn a_cache_that_could_not_be_asked_is_no_cache_without_the_path() {
     let item = item();
+    let (_port, dead) = dead();
     let folder = FolderCache::new(&empty());
 
-    let fault = fault(read(&item, &caches(vec![folder.settings("folder"), dead("dead")])), &item, "dead");
+    let fault = fault(read(&item, &caches(vec![folder.settings("folder"), dead])), &item, "dead");
 
     assert!(matches!(fault, CacheFault::Http(_)), "{fault:?}");
 }

@@ -49,17 +49,16 @@ impl FaultProxy {
         decide: impl Fn(&Seen) -> Option<Kind> + Send + Sync + 'static,
         watch: impl Fn(&Seen) + Send + Sync + 'static,
     ) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), target, decide, watch)
+        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), target, decide, watch)
     }
 
-    /// A proxy on the port of `address`.
-    pub(crate) fn start_at(
-        address: SocketAddr,
+    /// A proxy on the port of `listener`.
+    pub(crate) fn start_on(
+        listener: TcpListener,
         target: SocketAddr,
         decide: impl Fn(&Seen) -> Option<Kind> + Send + Sync + 'static,
         watch: impl Fn(&Seen) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             target,

@@ -1,5 +1,6 @@
 //! Faults that come before any request, and how long a push bears with faults.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,7 +13,7 @@ use tokio::net::TcpSocket;
 use crate::fault_proxy::{FaultProxy, Kind};
 use crate::push::{Behind, Cargo, put_one_blob};
 use crate::request::{Seen, Site};
-use crate::support::{BUDGET, CHUNK, bytes, chain, destination, hurried, settings, simulated};
+use crate::support::{BUDGET, CHUNK, RUNTIME, bytes, chain, destination, hurried, settings, simulated};
 
 /// How long a registry is away.
 const AWAY: Duration = Duration::from_millis(300);
@@ -27,13 +28,27 @@ fn once(site: Site, kind: Kind) -> impl Fn(&Seen) -> Option<Kind> + Send + Sync 
     }
 }
 
+/// A socket that does not listen yet. Others may be bound to its port beside it, if they are made here.
+fn bound(address: &str) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address.parse().unwrap()).unwrap();
+    socket
+}
+
+fn listening(socket: TcpSocket) -> TcpListener {
+    let _in_runtime = RUNTIME.enter();
+    let listener = socket.listen(128).unwrap().into_std().unwrap();
+    listener.set_nonblocking(false).unwrap();
+    listener
+}
+
 #[test]
 fn a_registry_that_starts_late_is_waited_for() {
     let registry = simulated(settings());
     // Bound, and not listening: connections are refused.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let socket = bound("127.0.0.1:0");
     let address = socket.local_addr().unwrap();
     let destination = destination(&address.to_string(), "team/app", hurried(BUDGET));
     let cargo = Cargo::new(1);
@@ -41,8 +56,7 @@ fn a_registry_that_starts_late_is_waited_for() {
     let (pushed, proxy) = thread::scope(|scope| {
         let proxy = scope.spawn(|| {
             thread::sleep(AWAY);
-            drop(socket);
-            FaultProxy::start_at(address, registry.address(), |_| None, |_| {})
+            FaultProxy::start_on(listening(socket), registry.address(), |_| None, |_| {})
         });
         (cargo.push(&destination), proxy.join().unwrap())
     });
@@ -56,7 +70,11 @@ fn a_registry_that_starts_late_is_waited_for() {
 fn a_registry_that_goes_away_in_the_middle_is_waited_for() {
     let registry = simulated(settings());
     let count = AtomicUsize::new(0);
-    let proxy = FaultProxy::start(
+    // The port is nobody else's meanwhile.
+    let port = bound("127.0.0.1:0");
+    let address = port.local_addr().unwrap();
+    let proxy = FaultProxy::start_on(
+        listening(bound(&address.to_string())),
         registry.address(),
         move |seen| {
             let third = seen.site == Site::Patch && count.fetch_add(1, Ordering::SeqCst) == 2;
@@ -64,7 +82,6 @@ fn a_registry_that_goes_away_in_the_middle_is_waited_for() {
         },
         |_| {},
     );
-    let address = proxy.address();
     let mut patient = hurried(BUDGET);
     patient.idle_timeout = Duration::from_secs(10);
     let destination = destination(&address.to_string(), "team/app", patient);
@@ -77,7 +94,8 @@ fn a_registry_that_goes_away_in_the_middle_is_waited_for() {
             }
             drop(proxy);
             thread::sleep(AWAY);
-            FaultProxy::start_at(address, registry.address(), |_| None, |_| {})
+            let listener = listening(bound(&address.to_string()));
+            FaultProxy::start_on(listener, registry.address(), |_| None, |_| {})
         });
         (cargo.push(&destination), proxy.join().unwrap())
     });

@@ -8,7 +8,9 @@ use nixlayer::http::{Http, HttpError, HttpSettings, Request};
 use nixlayer::publish::{Credentials, PublishError};
 use tokio::net::TcpListener;
 
-use crate::support::{CHUNK, PASSWORD, Scripted, blob, bytes, chain, credentials, destination, http, reply};
+use crate::support::{
+    CHUNK, PASSWORD, Scripted, blob, bytes, chain, credentials, destination, http, nobody, reply,
+};
 
 #[tokio::test]
 async fn a_web_page_in_place_of_an_answer_becomes_one_line() {
@@ -138,9 +140,7 @@ async fn a_silent_server_is_left() {
 
 #[tokio::test]
 async fn a_host_where_nobody_listens_is_named() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (_port, address) = nobody();
     let destination = destination(address, "team/app", credentials());
 
     let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();

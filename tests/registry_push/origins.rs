@@ -12,7 +12,7 @@ use nixlayer::secret::Secret;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-use crate::support::{Scripted, blob, bytes, credentials, destination, http, reply};
+use crate::support::{Scripted, blob, bytes, credentials, destination, http, nobody, reply};
 
 /// Only the name and the port decide, not the machine behind them.
 #[tokio::test]
@@ -113,11 +113,11 @@ async fn the_proxy_of_the_settings_is_used_but_for_the_hosts_excepted() {
     assert!(!seen.contains("Bearer"), "{seen}");
     assert!(!format!("{error:?}").contains("canary"), "{error:?}");
 
-    let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let (_port, unused) = nobody();
     let url = Request::url(&format!("https://{unused}/")).unwrap();
     assert!(matches!(client.send(Request::get(url)).await, Err(HttpError::Connect { .. })));
-    let nobody = tokio::time::timeout(Duration::from_millis(100), proxy.accept()).await;
-    assert!(nobody.is_err(), "the proxy was asked for a host that is excepted");
+    let asked = tokio::time::timeout(Duration::from_millis(100), proxy.accept()).await;
+    assert!(asked.is_err(), "the proxy was asked for a host that is excepted");
 }
 
 #[tokio::test]
