@@ -35,6 +35,9 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 /// How long one may be that is.
 pub(crate) const SHORT: Duration = Duration::from_millis(250);
 
+/// The same, where others are not meant to be, however busy the machine is.
+pub(crate) const SAFE: Duration = Duration::from_secs(2);
+
 pub(crate) fn http(caches: &[CacheSettings], patience: Patience, idle_timeout: Duration) -> Arc<Http> {
     let hosts = caches.iter().filter_map(|cache| match &cache.place {
         CachePlace::Http(url) => Some(authority(url)),

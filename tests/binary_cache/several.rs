@@ -14,7 +14,7 @@ use tokio::net::TcpSocket;
 
 use crate::cache::{Files, FolderCache, Item, closure, files, settings};
 use crate::reading::{
-    HASTY, RUNTIME, SHORT, assert_right, caches, chain, eventually, fault, http, layer, patient_caches, read,
+    HASTY, RUNTIME, SAFE, assert_right, caches, chain, eventually, fault, http, layer, patient_caches, read,
     store,
 };
 use crate::server::{Fault, Server};
@@ -110,7 +110,7 @@ fn a_cache_in_trouble_is_asked_last_from_then_on() {
         let (first, second) = (Server::start(files(&items)), Server::start(files(&items)));
         first.fault("", trouble.clone(), usize::MAX);
         let settings = vec![first.settings("first"), second.settings("second")];
-        let caches = BinaryCaches::new(http(&settings, HASTY, SHORT), settings, RequireSignatures::Unpinned);
+        let caches = BinaryCaches::new(http(&settings, HASTY, SAFE), settings, RequireSignatures::Unpinned);
         let store = store(&items, &Arc::new(caches));
 
         let read = layer(&store, &paths[..1]).unwrap();
@@ -154,7 +154,7 @@ fn a_hanging_cache_is_waited_for_once_and_not_once_for_each_path() {
     let (first, second) = (Server::start(files(&items)), Server::start(files(&items)));
     first.fault("", Fault::Hang, usize::MAX);
     let settings = vec![first.settings("first"), second.settings("second")];
-    let caches = BinaryCaches::new(http(&settings, HASTY, SHORT), settings, RequireSignatures::Unpinned);
+    let caches = BinaryCaches::new(http(&settings, HASTY, SAFE), settings, RequireSignatures::Unpinned);
 
     let read = layer(&store(&items, &Arc::new(caches)), &paths).unwrap();
 

@@ -109,10 +109,13 @@ fn a_reader_that_is_gone_ends_the_tries_as_well() {
         drop(tree);
 
         eventually("the server is rid of it", || server.log().iter().all(|asked| asked.over));
-        std::thread::sleep(A_WHILE);
-        let asked = server.log().len();
-        std::thread::sleep(2 * SHORT);
-        assert_eq!(server.log().len(), asked, "{file}, {trouble:?}");
+        // A try that was under way may still reach a busy server, but patience would last for many more.
+        let ends = (0..10).any(|_| {
+            let asked = server.log().len();
+            std::thread::sleep(2 * SHORT);
+            server.log().len() == asked
+        });
+        assert!(ends, "{file}, {trouble:?}");
     }
 }
 
