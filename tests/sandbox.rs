@@ -125,15 +125,15 @@ fn terminate(script: &str, grace: Duration) -> (Duration, String) {
 fn a_script_is_asked_to_end_before_it_is_killed() {
     let script = "trap 'echo asked > log; exit 0' TERM; touch ready; while :; do sleep 0.05; done";
 
-    let (took, log) = terminate(script, Duration::from_secs(20));
+    let (took, log) = terminate(script, Duration::from_secs(120));
 
     assert_eq!(log, "asked\n");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
 #[test]
 fn a_script_that_does_not_end_is_killed_with_its_children() {
-    let marker = "86397.25";
+    let marker = format!("86397.{}", std::process::id());
     let script = format!("trap '' TERM; setsid sleep {marker} & touch ready; while :; do sleep 0.05; done");
 
     let (took, _) = terminate(&script, Duration::from_millis(300));

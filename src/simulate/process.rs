@@ -145,14 +145,15 @@ fn supervise(
 mod tests {
     use super::*;
 
-    const TIMES: KillTimes =
-        KillTimes { graceful: Duration::from_millis(300), force: Duration::from_secs(20) };
+    const PATIENT: Duration = Duration::from_secs(60);
+    const HASTY: Duration = Duration::from_millis(300);
 
-    fn shell(script: &str, stdout: Stdout, cancel: &AtomicBool) -> (Ended, String) {
+    fn shell(script: &str, stdout: Stdout, cancel: &AtomicBool, graceful: Duration) -> (Ended, String) {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         let mut printed = Vec::new();
-        let ended = call(command, stdout, cancel, TIMES, |bytes| {
+        let times = KillTimes { graceful, force: Duration::from_secs(20) };
+        let ended = call(command, stdout, cancel, times, |bytes| {
             printed.extend_from_slice(bytes);
             if printed.ends_with(b"ready\n") {
                 cancel.store(true, Ordering::Relaxed);
@@ -166,9 +167,9 @@ mod tests {
         let script = "echo 1; echo 2 >&2; echo 3; exit 7";
         let never = AtomicBool::new(false);
 
-        let (together, printed) = shell(script, Stdout::WithStderr, &never);
+        let (together, printed) = shell(script, Stdout::WithStderr, &never, PATIENT);
         assert_eq!((together.exit_code, printed.as_str()), (Some(7), "1\n2\n3\n"));
-        let (apart, printed) = shell(script, Stdout::Apart, &never);
+        let (apart, printed) = shell(script, Stdout::Apart, &never, PATIENT);
         assert_eq!((apart.stdout.as_slice(), printed.as_str()), (&b"1\n3\n"[..], "2\n"));
     }
 
@@ -176,7 +177,7 @@ mod tests {
     fn cancelling_reaches_the_whole_group_and_leaves_time() {
         let script = "trap 'echo bye; exit 9' TERM; sh -c 'trap \"echo child; exit\" TERM; echo ready; while :; do :; done' & wait";
 
-        let (ended, printed) = shell(script, Stdout::WithStderr, &AtomicBool::new(false));
+        let (ended, printed) = shell(script, Stdout::WithStderr, &AtomicBool::new(false), PATIENT);
 
         assert!(ended.cancelled);
         assert_eq!(ended.exit_code, Some(9));
@@ -188,12 +189,13 @@ mod tests {
         let started = Instant::now();
 
         let (ended, _) = shell(
-            "trap '' TERM; echo ready; sleep 60; sleep 60",
+            "trap '' TERM; echo ready; sleep 90; sleep 90",
             Stdout::WithStderr,
             &AtomicBool::new(false),
+            HASTY,
         );
 
         assert!(ended.cancelled && ended.exit_code.is_none());
-        assert!(started.elapsed() >= TIMES.graceful && started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() >= HASTY && started.elapsed() < Duration::from_secs(60));
     }
 }

@@ -17,7 +17,7 @@ const RELEASES: [(u16, u16); 2] = [(14, 1), (16, 11)];
 /// `job` with a script afterwards, and with as much time for the driver as a slow machine needs.
 fn cancellable(mut job: TestJob, (major, minor): (u16, u16)) -> TestJob {
     job.after_script = vec!["echo afterwards; cat ~/last_words || true".to_owned()];
-    job.runner.graceful_kill = Duration::from_secs(10);
+    job.runner.graceful_kill = Duration::from_secs(30);
     job.version(major, minor)
 }
 

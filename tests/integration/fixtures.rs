@@ -13,7 +13,7 @@ use nixlayer::nix::StorePath;
 use tempfile::TempDir;
 
 use crate::support::{
-    BinaryCache, CacheServer, Fault, Packages, Recorded, StaticServer, closure_of, environment,
+    BinaryCache, CacheServer, Fault, Packages, Recorded, StaticServer, closure_of, environment, eventually,
     indirect_roots, nix, succeed,
 };
 
@@ -214,8 +214,8 @@ fn server_in_this_process_does_wrong_what_it_is_told_to() {
     let redirect = get("");
     assert_eq!((redirect.status, redirect.header("location")), (302, Some("/elsewhere")));
     server.fault("/file", Fault::Hang, 1);
-    server.fault("/file", Fault::Endless, 1);
     let mut hangs = connect(&url, "/file", "");
+    assert!(!eventually(|| server.has_faults(), |left| !left));
     let start = Instant::now();
     hangs.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let nothing = hangs.read(&mut [0]).unwrap_err();
@@ -223,6 +223,7 @@ fn server_in_this_process_does_wrong_what_it_is_told_to() {
         (nothing.kind(), start.elapsed() >= Duration::from_millis(100)),
         (ErrorKind::WouldBlock, true)
     );
+    server.fault("/file", Fault::Endless, 1);
     let mut endless = vec![0; 100_000];
     let mut ends_not = connect(&url, "/file", "");
     ends_not.read_exact(&mut endless).unwrap();

@@ -78,7 +78,9 @@ fn without_a_sandbox_a_cancelled_script_has_its_grace_and_then_none() {
     ] {
         let mut job = TestJob::new(&[&script.replace("MARKER", &marker)]);
         job.admin["sandbox"] = json!("none");
-        job.admin["limits"] = json!({ "grace": 1 });
+        if !said {
+            job.admin["limits"] = json!({ "grace": 1 });
+        }
 
         let outcome = job.run_cancelled_at("\nstarted\n");
 

@@ -31,7 +31,7 @@ fn on_a_runner_with_secrets(mut job: TestJob) -> TestJob {
 /// Runs `job` while another project's job runs on the same host.
 fn run_beside_a_neighbour(job: &TestJob) -> Outcome {
     let mut neighbour =
-        TestJob::new(&["echo canary-of-the-neighbour > secret; echo neighbour is there; sleep 60"])
+        TestJob::new(&["echo canary-of-the-neighbour > secret; echo neighbour is there; sleep 600"])
             .variable("NEIGHBOUR", "canary-of-the-neighbour");
     neighbour.admin["state_dir"] = job.admin["state_dir"].clone();
     (neighbour.id, neighbour.project) = (8, "team/neighbour".to_owned());
@@ -45,7 +45,7 @@ fn run_beside_a_neighbour(job: &TestJob) -> Outcome {
                 }
             })
         });
-        let ready = there.recv_timeout(std::time::Duration::from_secs(30));
+        let ready = there.recv_timeout(std::time::Duration::from_secs(120));
         let outcome = ready.is_ok().then(|| job.run());
         neighbour.cancel.store(true, Ordering::Relaxed);
         assert_eq!(running.join().unwrap().status, Status::Cancelled);
@@ -322,7 +322,7 @@ fn no_secret_leaves_the_driver() {
                $ROOT/state/builds/*/home $ROOT/state/builds/*/tmp $ROOT/state/builds/*/builds/team/app > $ROOT/found
              "$@" > $ROOT/cleanup.log 2>&1; exit
            fi
-           "$@" > >(tee -a $ROOT/raw.log) 2>&1; code=$?; sleep 0.1; exit $code"#,
+           "$@" 2>&1 | tee -a $ROOT/raw.log; exit ${PIPESTATUS[0]}"#,
     );
     let mut commands = Vec::new();
     let done = std::sync::atomic::AtomicBool::new(false);

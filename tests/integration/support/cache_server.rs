@@ -91,6 +91,11 @@ impl CacheServer {
         self.state.faults.lock().unwrap().push((path_suffix.to_owned(), fault, times));
     }
 
+    /// Whether a fault is still to happen.
+    pub(crate) fn has_faults(&self) -> bool {
+        self.state.faults.lock().unwrap().iter().any(|(_, _, times)| *times > 0)
+    }
+
     /// Where the folder is, without a `/` at the end.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
