@@ -9,6 +9,7 @@
 //!
 //! The configuration is the archive's own to the byte, and so is the manifest of an image layout.
 
+mod decision;
 mod leaving;
 mod reading;
 mod transfer;

@@ -6,31 +6,31 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::decision::Decision;
 use super::leaving::send;
 use super::media_type_of;
 use super::reading::{Arrival, Order, Passed, Reading, Travel};
 use crate::layer::{Compression, LayerDigests, LayerKey, Workers};
-use crate::oci::DiffId;
 use crate::pipeline::earlier::Earlier;
 use crate::pipeline::event::QUIET;
-use crate::pipeline::reuse::{KnownLayers, Whereabouts};
+use crate::pipeline::reuse::KnownLayers;
 use crate::pipeline::{BuildError, Effort, Event, Fate, LayerReport, blocking};
-use crate::publish::{Blob, Destination, Mount, OpenUpload, PublishError};
+use crate::publish::{Blob, Destination, PublishError};
 use crate::record::Record;
 use crate::source::archive::{ArchiveFault, MemberName};
 
 /// The layers of an archive on their way to a destination.
 pub(super) struct Transfer<'a, 'e> {
-    destination: &'a Destination,
-    earlier: &'a mut Earlier<'e>,
+    pub(super) destination: &'a Destination,
+    pub(super) earlier: &'a mut Earlier<'e>,
     effort: Effort,
-    compression: Compression,
+    pub(super) compression: Compression,
     /// Whether the registry has lost what its images name.
-    lost: bool,
+    pub(super) lost: bool,
     workers: Workers,
     slots: Arc<Semaphore>,
     under_way: JoinSet<Result<Done, BuildError>>,
-    known: BTreeMap<MemberName, KnownLayers>,
+    pub(super) known: BTreeMap<MemberName, KnownLayers>,
     arrived: usize,
     sent: BTreeMap<MemberName, Sent>,
 }
@@ -51,16 +51,6 @@ struct Done {
     layer: LayerDigests,
     fate: Fate,
     sent: u64,
-}
-
-/// What is done with a layer.
-enum Decision {
-    /// It is there: what it is, if that cannot be seen from its bytes in the archive.
-    There {
-        fate: Fate,
-        layer: Option<LayerDigests>,
-    },
-    Send(Option<OpenUpload>),
 }
 
 impl Sent {
@@ -193,46 +183,6 @@ impl<'a, 'e> Transfer<'a, 'e> {
             Ok(Done { number, member, travel, layer, fate, sent: stored.sent })
         });
         Ok(())
-    }
-
-    async fn decide(&mut self, arrival: &Arrival) -> Result<Decision, BuildError> {
-        match arrival.travel {
-            Travel::AsItIs { digest: Some(digest), .. } => {
-                let there = self.destination.has_blob(&digest, arrival.size).await?;
-                Ok(match there {
-                    true => Decision::There { fate: Fate::Reused, layer: None },
-                    false => Decision::Send(None),
-                })
-            }
-            Travel::Compressed { diff_id: Some(diff_id) } => self.look_up(&arrival.member, diff_id).await,
-            Travel::AsItIs { digest: None, .. } | Travel::Compressed { diff_id: None } => {
-                Ok(Decision::Send(None))
-            }
-        }
-    }
-
-    /// Looks for a layer that somebody made before.
-    async fn look_up(&mut self, member: &MemberName, diff_id: DiffId) -> Result<Decision, BuildError> {
-        let key = LayerKey::of_tar(&self.compression.id(), &diff_id);
-        let mut known = KnownLayers::find(self.earlier, &[key]).await?;
-        if self.earlier.reuse().verify {
-            self.known.insert(member.clone(), known);
-            return Ok(Decision::Send(None));
-        }
-        let there = |fate, layer| Decision::There { fate, layer: Some(layer) };
-        let record = known.record(&key).filter(|(record, _)| record.layer.diff_id == diff_id);
-        Ok(match record {
-            None => Decision::Send(None),
-            Some((Record { layer, .. }, Whereabouts::Present)) => {
-                let there_still = !self.lost || self.destination.has_blob(&layer.digest, layer.size).await?;
-                if there_still { there(Fate::Reused, layer) } else { Decision::Send(None) }
-            }
-            Some((Record { layer, .. }, _)) => match known.mount(self.destination).await.remove(&key) {
-                Some(Mount::Done) => there(Fate::Mounted, layer),
-                Some(Mount::Open(session)) => Decision::Send(Some(session)),
-                Some(Mount::Refused) | None => Decision::Send(None),
-            },
-        })
     }
 
     /// Takes note of a layer that is there.
