@@ -274,6 +274,11 @@ impl Interruption {
     }
 }
 
+/// The value of a variable of the environment.
+fn variable(driver: &Driver<'_>, name: &str) -> Option<String> {
+    Some(driver.host.get(OsStr::new(name))?.to_string_lossy().into_owned())
+}
+
 /// Prints a line for the person at the keyboard.
 fn say(line: &str) {
     // Whoever closed standard output does not want to know.

@@ -13,10 +13,10 @@ use cap_std::fs::Dir;
 
 use super::image_script::ImageScript;
 use super::target::Target;
-use super::{say, until_interrupted};
+use super::{say, until_interrupted, variable};
 use crate::failure::Failure;
 use crate::oci::Tag;
-use crate::pipeline::{ArchivePush, Event};
+use crate::pipeline::{ArchivePush, Event, usual_reuse};
 use crate::source::archive::{ArchiveSource, Form, Select};
 use crate::stage::Driver;
 
@@ -88,7 +88,8 @@ async fn push_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Fa
     let source = Arc::new(source);
     let destination = arguments.to.destination(driver)?;
     let tags: Vec<Tag> = arguments.to.tag().cloned().into_iter().collect();
-    let reuse = driver.reuse(Vec::new(), arguments.verify_layers, &say)?;
+    let from = arguments.to.repository().map(|near| usual_reuse(near, &|name| variable(driver, name)));
+    let reuse = driver.reuse(from.unwrap_or_default(), arguments.verify_layers, &say)?;
     let effort = driver.effort(arguments.to.host());
     let push = ArchivePush { source: &source, select: &select, annotations: BTreeMap::new() };
     let show = |event: Event| say(&event.to_string());

@@ -1,12 +1,11 @@
 //! What a command needs that works on a project outside GitLab: the project's folder, a place to work in, and Nix.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::Timestamp;
 
-use super::Scratch;
+use super::{Scratch, variable};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::sandbox::Sandbox;
@@ -54,7 +53,7 @@ impl<'a> Workplace<'a> {
 
     /// The value of a variable of the environment.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
-        Some(self.driver.host.get(OsStr::new(name))?.to_string_lossy().into_owned())
+        variable(self.driver, name)
     }
 }
 

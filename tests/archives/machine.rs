@@ -122,6 +122,11 @@ impl Machine {
         self.start(arguments).wait_with_output().unwrap()
     }
 
+    /// The same, with further variables in the environment.
+    pub(crate) fn push_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.command(arguments).envs(variables.iter().copied()).output().unwrap()
+    }
+
     /// The same, with a file as its standard input.
     pub(crate) fn push_from(&self, input: &Path, arguments: &[&str]) -> Output {
         // Through a pipe: a file could be read again.

@@ -131,6 +131,25 @@ fn a_machine_that_knows_the_key_sends_no_layer_either() {
 }
 
 #[test]
+fn another_tag_gets_the_layers_of_latest_and_of_the_default_branch() {
+    for standing in ["latest", "main"] {
+        let mut machine = Machine::new().with_key();
+        let seed = Seed::new(19);
+        write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+        succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged(standing)]));
+
+        machine.forget();
+        write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+        let before = machine.registry.log().len();
+        let push = ["docker-archive:a.tar", &machine.tagged("v2")];
+        let said = succeed(&machine.push_with(&push, &[("CI_DEFAULT_BRANCH", "main")]));
+
+        assert!(machine.uploaded(before) <= seed.config.len(), "{said}");
+        assert!(said.contains("layers: 0 (0 B) built, 3 "), "{said}");
+    }
+}
+
+#[test]
 fn every_layer_is_made_and_compared_if_somebody_wants_that() {
     let machine = Machine::new();
     write(&machine.place("a.tar"), &Seed::new(13).streamed(&["app:1"]));
