@@ -150,6 +150,20 @@ fn another_tag_gets_the_layers_of_latest_and_of_the_default_branch() {
 }
 
 #[test]
+fn a_stream_whose_tag_comes_at_its_end_gets_the_layers_of_latest() {
+    let mut machine = Machine::new().with_key();
+    let seed = Seed::new(20);
+    for push in 0..2 {
+        machine.forget();
+        write(&machine.place("a.tar"), &seed.streamed(&["app:latest"]));
+        let before = machine.registry.log().len();
+        let said = succeed(&machine.push_from(&machine.place("a.tar"), &["-", &machine.repository()]));
+
+        assert_eq!(machine.uploaded(before) > 0, push == 0, "{said}");
+    }
+}
+
+#[test]
 fn every_layer_is_made_and_compared_if_somebody_wants_that() {
     let machine = Machine::new();
     write(&machine.place("a.tar"), &Seed::new(13).streamed(&["app:1"]));
