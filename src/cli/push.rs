@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use tokio::task::spawn_blocking;
 
 use super::image_script::ImageScript;
 use super::target::Target;
@@ -84,7 +85,7 @@ pub(super) async fn push(arguments: &Arguments, driver: &Driver<'_>) -> Result<(
 }
 
 async fn push_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
-    let (source, select, _script) = open(&arguments.source)?;
+    let (source, select, _script) = open(&arguments.source).await?;
     let source = Arc::new(source);
     let destination = arguments.to.destination(driver)?;
     let tags: Vec<Tag> = arguments.to.tag().cloned().into_iter().collect();
@@ -99,9 +100,9 @@ async fn push_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Fa
 }
 
 /// The archive, which of its images, and the program that makes it if one does.
-fn open(source: &Source) -> Result<(ArchiveSource, Select, Option<ImageScript>), Failure> {
+async fn open(source: &Source) -> Result<(ArchiveSource, Select, Option<ImageScript>), Failure> {
     match source {
-        Source::Archive { form, file, select } => Ok((archive(file, *form)?, select.clone(), None)),
+        Source::Archive { form, file, select } => Ok((archive(file, *form).await?, select.clone(), None)),
         Source::Folder { folder, select } => Ok((layout(folder)?, select.clone(), None)),
         Source::Path(path) if path.is_dir() => Ok((layout(path)?, Select::Only, None)),
         Source::Path(path) if is_program(path) => {
@@ -109,16 +110,22 @@ fn open(source: &Source) -> Result<(ArchiveSource, Select, Option<ImageScript>),
             let source = ArchiveSource::stream(&path.to_string_lossy(), Form::Docker, Box::new(output));
             Ok((source, Select::Only, Some(script)))
         }
-        Source::Path(path) => Ok((archive(path, Form::Any)?, Select::Only, None)),
+        Source::Path(path) => Ok((archive(path, Form::Any).await?, Select::Only, None)),
     }
 }
 
-fn archive(path: &Path, form: Form) -> Result<ArchiveSource, Failure> {
+async fn archive(path: &Path, form: Form) -> Result<ArchiveSource, Failure> {
     if path == OsStr::new("-") {
         return Ok(ArchiveSource::stream(STANDARD_INPUT, form, Box::new(io::stdin())));
     }
     let name = path.to_string_lossy();
-    let file = File::open(path).map_err(|error| missing(&name, error))?;
+    // A pipe is open once somebody writes into it, and whoever waits for that may be asked to end.
+    let opened = spawn_blocking({
+        let path = path.to_owned();
+        move || File::open(path)
+    });
+    let opened = opened.await.map_err(Failure::cannot("open the archive"))?;
+    let file = opened.map_err(|error| missing(&name, error))?;
     Ok(ArchiveSource::file(&name, form, file)?)
 }
 

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nixlayer::simulate::registry::{RegistrySettings, Resume};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fault_proxy::{FaultProxy, Kind};
@@ -123,6 +125,38 @@ fn a_push_that_waits_for_its_registry_says_so() {
     child.wait().unwrap();
 
     assert!(said.as_ref().is_some_and(|line| line.contains("0 of 2 layers are there")), "{said:?}");
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_into_can_be_left() {
+    let machine = Machine::new();
+    mknodat(CWD, machine.place("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    for source in ["docker-archive:pipe", "pipe"] {
+        let mut child = machine.start(&[source, &machine.tagged("x")]);
+        let started = Instant::now();
+        while !listens(&child) {
+            assert!(started.elapsed() < Duration::from_secs(60), "it never listened to signals");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+
+        let asked = Instant::now();
+        while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // What does not end shall not hold up the test.
+        let _ = child.kill();
+        let said = fail(&child.wait_with_output().unwrap());
+        assert!(said.contains("interrupted"), "{said}");
+    }
+}
+
+/// Whether a program asks to be told of SIGTERM.
+fn listens(child: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (Signal::TERM.as_raw() - 1)) != 0
 }
 
 #[test]
