@@ -153,6 +153,23 @@ impl<'a> Earlier<'a> {
         Ok(true)
     }
 
+    /// The layers of this many bytes in the nearest image of the repository that has some.
+    pub(super) async fn layers_of_size(&mut self, size: u64) -> Result<Vec<Digest>, BuildError> {
+        self.look_at_targets().await?;
+        loop {
+            for seen in self.seen.iter().filter(|seen| self.is_ours(&seen.place)) {
+                let alike = seen.manifest.layers.iter().filter(|layer| layer.size == size);
+                let alike: Vec<Digest> = alike.map(|layer| layer.digest).collect();
+                if !alike.is_empty() {
+                    return Ok(alike);
+                }
+            }
+            if !self.look().await? {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
     /// The manifest of an image that differs from `manifest` in its records only, if a tag to be written names one.
     ///
     /// Records that say nothing to anybody are no reason to leave a manifest alone if ours would say more.

@@ -98,7 +98,8 @@ impl fmt::Display for Event {
                 Size(layer.size).to_string(),
                 match layer.fate {
                     Fate::New => "new",
-                    Fate::Reused | Fate::There => "reused",
+                    Fate::There => "there",
+                    Fate::Reused => "reused",
                     Fate::Mounted => "mounted",
                 },
                 layer.contents
@@ -138,6 +139,18 @@ mod tests {
         let lines = lines.lock().unwrap();
         assert_eq!(lines.len(), 400);
         assert_eq!((lines[398].as_str(), lines[399].as_str()), ("398", "further lines are left out"));
+    }
+
+    #[test]
+    fn only_a_layer_that_was_not_made_is_called_reused() {
+        for (fate, word) in
+            [(Fate::New, "new"), (Fate::There, "there"), (Fate::Reused, "reused"), (Fate::Mounted, "mounted")]
+        {
+            let contents = "a".to_owned();
+            let layer = LayerReport { number: 7, contents, size: 1200, tar_size: 2000, fate, sent: 0 };
+            let line = format!("layer   7     1.2 kB  {word:<6}  a");
+            assert_eq!(Event::Layer(layer).to_string(), line);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nixlayer::oci::{Digest, Manifest};
 
 use crate::machine::{Machine, REPOSITORY, fail, skopeo, succeed, write};
-use crate::seed::{LARGE, Seed, archive, layer, manifest};
+use crate::seed::{LARGE, Seed, archive, gzip, layer, manifest};
 
 #[test]
 fn a_second_push_sends_no_layer() {
@@ -160,6 +160,79 @@ fn a_stream_whose_tag_comes_at_its_end_gets_the_layers_of_latest() {
         let said = succeed(&machine.push_from(&machine.place("a.tar"), &["-", &machine.repository()]));
 
         assert_eq!(machine.uploaded(before) > 0, push == 0, "{said}");
+    }
+}
+
+/// A Docker archive of layers that are compressed, under these names.
+fn compressed(seed: &Seed, names: &[String]) -> Vec<u8> {
+    let list = manifest(&[("c.json", &["app:1"], names)]).to_string();
+    let blobs: Vec<Vec<u8>> = seed.layers.iter().map(|layer| gzip(layer)).collect();
+    let mut members: Vec<(&str, &[u8])> = Vec::new();
+    for (name, blob) in names.iter().zip(&blobs) {
+        if members.iter().all(|(there, _)| there != name) {
+            members.push((name, blob));
+        }
+    }
+    members.extend([("c.json", seed.config.as_slice()), ("manifest.json", list.as_bytes())]);
+    archive(&members)
+}
+
+/// As crane, kaniko and jib name layers: by the digests of what they are compressed to.
+fn by_blob(seed: &Seed) -> Vec<String> {
+    seed.layers.iter().map(|layer| format!("{}.tar.gz", Digest::of(&gzip(layer)).hex())).collect()
+}
+
+#[test]
+fn layers_that_are_compressed_in_a_docker_archive_are_not_sent_twice() {
+    let mut machine = Machine::new();
+    let seed = Seed::new(21);
+    let named = compressed(&seed, &by_blob(&seed));
+    let unnamed = compressed(&seed, &["0", "1", "0"].map(|number| format!("{number}.tar.gz")));
+    write(&machine.place("a.tar"), &named);
+    succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1")]));
+    assert!(machine.uploaded(0) > LARGE);
+    let old = machine.manifest("1");
+
+    machine.forget();
+    write(&machine.place("a.tar"), &named);
+    write(&machine.place("b.tar"), &unnamed);
+    let zipped = zstd::encode_all(unnamed.as_slice(), 1).unwrap();
+    write(&machine.place("b.tar.zst"), &zipped);
+    let before = machine.registry.log().len();
+    for output in [
+        machine.push(&["docker-archive:a.tar", &machine.tagged("1")]),
+        machine.push_from(&machine.place("a.tar"), &["-", &machine.tagged("1")]),
+        machine.push(&["docker-archive:b.tar", &machine.tagged("1")]),
+        machine.push(&["docker-archive:b.tar.zst", &machine.tagged("1")]),
+    ] {
+        let said = succeed(&output);
+        assert!(said.contains("layers: 0 (0 B) built, 3 "), "{said}");
+    }
+
+    assert_eq!(machine.uploaded(before), 0);
+    assert_eq!(machine.manifest("1"), old);
+    assert_eq!(machine.diff_ids("1"), seed.diff_ids());
+}
+
+#[test]
+fn a_layer_that_only_looks_like_one_that_is_there_is_sent() {
+    let machine = Machine::new();
+    let [old, new] = [b'a', b'b'].map(|byte| Seed::of(vec![layer("etc/motd", &[byte; 1000])]));
+    assert_eq!(gzip(&old.layers[0]).len(), gzip(&new.layers[0]).len());
+    write(&machine.place("old.tar"), &compressed(&old, &by_blob(&old)));
+    succeed(&machine.push(&["docker-archive:old.tar", &machine.tagged("1")]));
+
+    // Of the same length, and under its name.
+    write(&machine.place("length.tar"), &compressed(&new, &["0.tar.gz".to_owned()]));
+    write(&machine.place("name.tar"), &compressed(&new, &by_blob(&old)));
+    let piped = fail(&machine.push_from(&machine.place("name.tar"), &["-", &machine.tagged("1")]));
+    assert!(piped.contains("fix:   write the archive into a file first, and push that"), "{piped}");
+    assert_eq!(machine.diff_ids("1"), old.diff_ids());
+    for file in ["name.tar", "length.tar"] {
+        succeed(&machine.push(&["docker-archive:old.tar", &machine.tagged("1")]));
+        let said = succeed(&machine.push(&[&format!("docker-archive:{file}"), &machine.tagged("1")]));
+
+        assert_eq!(machine.diff_ids("1"), new.diff_ids(), "{file}: {said}");
     }
 }
 

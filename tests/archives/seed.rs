@@ -52,9 +52,7 @@ impl Seed {
     /// As `buildImage` makes it: compressed as a whole, with layers by the digest of something else.
     pub(crate) fn built(&self, tags: &[&str]) -> Vec<u8> {
         let archive = self.archived(tags, |layer| Digest::of(Digest::of(layer).hex().as_bytes()).hex());
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(&archive).unwrap();
-        gzip.finish().unwrap()
+        gzip(&archive)
     }
 
     fn archived(&self, tags: &[&str], id: impl Fn(&[u8]) -> String) -> Vec<u8> {
@@ -96,6 +94,13 @@ pub(crate) fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
 /// A layer of one file.
 pub(crate) fn layer(name: &str, contents: &[u8]) -> Vec<u8> {
     archive(&[(name, contents)])
+}
+
+/// The same bytes, compressed.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
 }
 
 /// Bytes that cannot be compressed.

@@ -1,9 +1,13 @@
 //! Which layers of an archive are there already.
+//!
+//! A tar is found by its [record](crate::record), which says what it was compressed to. What is compressed in the
+//! archive has no record, as another archive may have the same tar compressed in another way: it is found by its
+//! digest, if the archive says that or names it so, or by its length. Only its bytes tell whether it really was that.
 
 use super::reading::{Arrival, Travel};
 use super::transfer::Transfer;
 use crate::layer::{LayerDigests, LayerKey};
-use crate::oci::DiffId;
+use crate::oci::{DiffId, Digest};
 use crate::pipeline::reuse::{KnownLayers, Whereabouts};
 use crate::pipeline::{BuildError, Fate};
 use crate::publish::{Mount, OpenUpload};
@@ -12,30 +16,52 @@ use crate::source::archive::MemberName;
 
 /// What is done with a layer.
 pub(super) enum Decision {
-    /// It is there: what it is, if that cannot be seen from its bytes in the archive.
+    /// It is there, as this layer.
     There {
         fate: Fate,
-        layer: Option<LayerDigests>,
+        layer: LayerDigests,
     },
+    /// It is there if it is one of these blobs, as it seems.
+    Likely(Vec<Digest>),
     Send(Option<OpenUpload>),
 }
 
 impl Transfer<'_, '_> {
-    /// What is to be done with a layer.
-    pub(super) async fn decide(&mut self, arrival: &Arrival) -> Result<Decision, BuildError> {
+    /// What is to be done with a layer. One that is `lasting` can be read again if it is not what it seemed to be.
+    pub(super) async fn decide(&mut self, arrival: &Arrival, lasting: bool) -> Result<Decision, BuildError> {
         match arrival.travel {
-            Travel::AsItIs { digest: Some(digest), .. } => {
-                let there = self.destination.has_blob(&digest, arrival.size).await?;
-                Ok(match there {
-                    true => Decision::There { fate: Fate::Reused, layer: None },
-                    false => Decision::Send(None),
-                })
-            }
             Travel::Compressed { diff_id: Some(diff_id) } => self.look_up(&arrival.member, diff_id).await,
-            Travel::AsItIs { digest: None, .. } | Travel::Compressed { diff_id: None } => {
-                Ok(Decision::Send(None))
+            Travel::Compressed { diff_id: None } => Ok(Decision::Send(None)),
+            Travel::AsItIs { digest, .. } => {
+                let likely = self.likely(arrival, digest, lasting).await?;
+                Ok(if likely.is_empty() { Decision::Send(None) } else { Decision::Likely(likely) })
             }
         }
+    }
+
+    /// The blobs that are there and that a layer seems to be, which travels as it is.
+    async fn likely(
+        &mut self,
+        arrival: &Arrival,
+        said: Option<Digest>,
+        lasting: bool,
+    ) -> Result<Vec<Digest>, BuildError> {
+        if let Some(digest) = said.or_else(|| arrival.member.digest())
+            && self.destination.has_blob(&digest, arrival.size).await?
+        {
+            return Ok(vec![digest]);
+        }
+        if said.is_some() || !lasting {
+            return Ok(Vec::new());
+        }
+        let mut likely = Vec::new();
+        for digest in self.earlier.layers_of_size(arrival.size).await? {
+            let named = !self.lost && self.earlier.has(&digest);
+            if named || self.destination.has_blob(&digest, arrival.size).await? {
+                likely.push(digest);
+            }
+        }
+        Ok(likely)
     }
 
     /// Looks for a layer that somebody made before.
@@ -46,7 +72,7 @@ impl Transfer<'_, '_> {
             self.known.insert(member.clone(), known);
             return Ok(Decision::Send(None));
         }
-        let there = |fate, layer| Decision::There { fate, layer: Some(layer) };
+        let there = |fate, layer| Decision::There { fate, layer };
         let record = known.record(&key).filter(|(record, _)| record.layer.diff_id == diff_id);
         Ok(match record {
             None => Decision::Send(None),

@@ -11,14 +11,17 @@ use crate::pipeline::BuildError;
 use crate::publish::{Blob, BlobWriter, Destination, OpenUpload, PublishError, Stored};
 use crate::source::archive::{ArchiveError, ArchiveFault, MemberName};
 
-/// Sends a blob; when it has to be sent again, what `again` makes.
+/// Who is told why a layer cannot be read again.
+pub(super) type Failed = Box<dyn FnOnce(ArchiveError) + Send>;
+
+/// Sends a blob; if there is none, or when it has to be sent again, what `again` makes.
 pub(super) async fn send(
     destination: &Destination,
     open: Option<OpenUpload>,
-    blob: Blob,
-    again: impl Fn(Box<dyn FnOnce(ArchiveError) + Send>) -> Blob + Send + Sync,
+    blob: Option<Blob>,
+    again: impl Fn(Failed) -> Blob + Send + Sync,
 ) -> Result<Stored, BuildError> {
-    let first = Mutex::new(Some(blob));
+    let first = Mutex::new(blob);
     let failure = Arc::new(Mutex::new(None));
     let make = || {
         let taken = first.lock().ok().and_then(|mut first| first.take());

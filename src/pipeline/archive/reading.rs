@@ -47,7 +47,7 @@ pub(super) enum Travel {
     },
     /// As it is in the archive.
     AsItIs {
-        /// What it should be, if something says so.
+        /// What it should be, if the image says so.
         digest: Option<Digest>,
         compression: nix::Compression,
     },
@@ -68,7 +68,7 @@ pub(super) struct Arrival {
 pub(super) enum Order {
     /// Nobody wants it.
     PassOver,
-    /// It is there already, and has to be what it is taken for.
+    /// It is there already, or seems to be, and has to be what the archive says.
     Check,
     Send(BlobWriter),
 }
@@ -140,13 +140,8 @@ impl Reading {
                 return Travel::Compressed { diff_id: diff_id.or_else(|| layer.said_diff_id()) };
             }
         }
-        // Other names have the digest of the tar, if any.
-        let of_name = || {
-            let blob = layer.member().as_str().strip_prefix("blobs/sha256/")?;
-            format!("sha256:{blob}").parse().ok()
-        };
         let said = said.and_then(|said| Some(said.blob.as_ref()?.digest));
-        Travel::AsItIs { digest: said.or_else(of_name), compression: layer.compression() }
+        Travel::AsItIs { digest: said, compression: layer.compression() }
     }
 
     /// Reads a layer, and writes it into `leaving` as it travels.

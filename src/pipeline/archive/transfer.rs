@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::decision::Decision;
-use super::leaving::send;
+use super::leaving::{Failed, send};
 use super::media_type_of;
 use super::reading::{Arrival, Order, Passed, Reading, Travel};
 use crate::layer::{Compression, LayerDigests, LayerKey, Workers};
@@ -151,31 +151,38 @@ impl<'a, 'e> Transfer<'a, 'e> {
         sender: &mpsc::Sender<Arrival>,
     ) -> Result<(), BuildError> {
         self.arrived += 1;
-        let decision = self.decide(&arrival).await?;
+        let decision = self.decide(&arrival, reading.source.is_lasting()).await?;
         let Arrival { member, travel, order, digests, .. } = arrival;
-        let open = match decision {
-            Decision::There { fate, layer } => {
-                // The thread that asked is there, or its error is at hand.
-                let _ = order.send(Order::Check);
-                self.under_way.spawn(async move {
-                    let found = digests.await.map_err(|_| PublishError::ProducerGone)?;
-                    Ok(Done { number, member, travel, layer: layer.unwrap_or(found), fate, sent: 0 })
-                });
-                return Ok(());
-            }
-            Decision::Send(open) => open,
-        };
         let (destination, chunk) = (self.destination.clone(), self.effort.chunk);
         let (reading, sender, slots) = (reading.clone(), sender.clone(), Arc::clone(&self.slots));
         self.under_way.spawn(async move {
-            let _slot = slots.acquire_owned().await.map_err(|_| BuildError::Thread)?;
-            let (writer, blob) = Blob::channel(chunk);
-            let _ = order.send(Order::Send(writer));
-            let stored = send(&destination, open, blob, |failed| {
-                reading.blob_again(&member, travel, &sender, chunk, failed)
-            });
-            let stored = stored.await?;
-            let layer = digests.await.map_err(|_| PublishError::ProducerGone)?;
+            let again = |failed: Failed| reading.blob_again(&member, travel, &sender, chunk, failed);
+            let digests = async { digests.await.map_err(|_| PublishError::ProducerGone) };
+            let slot = async { slots.acquire().await.map_err(|_| BuildError::Thread) };
+            // The thread that asked waits for the order, or its error is at hand.
+            let (layer, stored) = match decision {
+                Decision::There { fate, layer } => {
+                    let _ = order.send(Order::Check);
+                    digests.await?;
+                    return Ok(Done { number, member, travel, layer, fate, sent: 0 });
+                }
+                Decision::Likely(blobs) => {
+                    let _ = order.send(Order::Check);
+                    let layer = digests.await?;
+                    if blobs.contains(&layer.digest) {
+                        return Ok(Done { number, member, travel, layer, fate: Fate::Reused, sent: 0 });
+                    }
+                    let _slot = slot.await?;
+                    (layer, send(&destination, None, None, again).await?)
+                }
+                Decision::Send(open) => {
+                    let _slot = slot.await?;
+                    let (writer, blob) = Blob::channel(chunk);
+                    let _ = order.send(Order::Send(writer));
+                    let stored = send(&destination, open, Some(blob), again).await?;
+                    (digests.await?, stored)
+                }
+            };
             if stored.digest != layer.digest {
                 return Err(reading.source.error(ArchiveFault::Changed(member)).into());
             }

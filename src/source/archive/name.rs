@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::ArchiveFault;
+use crate::oci::Digest;
 
 /// The longest name: that of a path in Linux.
 const MOST_BYTES: usize = 4096;
@@ -53,12 +54,19 @@ impl MemberName {
         &self.0
     }
 
-    /// The 64 hex digits that the name has for a digest, as `HEX/layer.tar`, `HEX.tar` and `blobs/sha256/HEX` do.
+    /// The 64 hex digits that the name has for a digest, as `HEX/layer.tar`, `HEX.tar`, `HEX.tar.gz` and
+    /// `blobs/sha256/HEX` do.
     pub fn hex(&self) -> Option<&str> {
         let name = self.0.strip_prefix("blobs/sha256/").unwrap_or(&self.0);
-        let name = name.strip_suffix("/layer.tar").or_else(|| name.strip_suffix(".tar")).unwrap_or(name);
+        let endings = ["/layer.tar", ".tar", ".tar.gz"];
+        let name = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         (name.len() == 64 && name.bytes().all(is_digit)).then_some(name)
+    }
+
+    /// The digest in the name: that of the member, of its tar, or of something else.
+    pub fn digest(&self) -> Option<Digest> {
+        format!("sha256:{}", self.hex()?).parse().ok()
     }
 }
 
@@ -106,7 +114,14 @@ mod tests {
     #[test]
     fn a_digest_is_found_in_the_names_that_have_one() {
         let hex = "0123456789abcdef".repeat(4);
-        for name in [format!("{hex}/layer.tar"), format!("{hex}.tar"), format!("blobs/sha256/{hex}")] {
+        let names = [
+            "{hex}/layer.tar",
+            "{hex}.tar",
+            "{hex}.tar.gz",
+            "blobs/sha256/{hex}",
+            "blobs/sha256/{hex}.tar.gz",
+        ];
+        for name in names.map(|name| name.replace("{hex}", &hex)) {
             assert_eq!(MemberName::parse(name.as_bytes()).unwrap().hex(), Some(hex.as_str()), "{name}");
         }
         for name in ["layer.tar".to_owned(), format!("{}/layer.tar", &hex[1..]), format!("a/{hex}.tar")] {
