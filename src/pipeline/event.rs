@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::Interval;
+
 use super::{Fate, LayerReport};
 
 /// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
-pub(super) const QUIET: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What happens on the way, for whoever watches.
 #[derive(Clone, Debug)]
@@ -69,6 +71,48 @@ impl<'a> Quota<'a> {
             Ok(1) => (self.on_event)(Event::Said("further lines are left out".to_owned())),
             Ok(_) => (self.on_event)(Event::Said(line.to_owned())),
             Err(_) => {}
+        }
+    }
+}
+
+/// Knows when the log has been quiet for long enough.
+pub(super) struct Patience(Interval);
+
+impl Patience {
+    /// From now on.
+    pub(super) fn new() -> Self {
+        Self::of(QUIET)
+    }
+
+    fn of(quiet: Duration) -> Self {
+        let mut interval = tokio::time::interval(quiet);
+        interval.reset();
+        Self(interval)
+    }
+
+    /// Waits until something should be said.
+    pub(super) async fn end(&mut self) {
+        self.0.tick().await;
+    }
+
+    /// Something has been said.
+    pub(super) fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    /// Does `work`, and says `event` whenever something should be said.
+    pub(super) async fn during<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        event: Event,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.end() => on_event(event.clone()),
+            }
         }
     }
 }
@@ -139,6 +183,21 @@ mod tests {
         let lines = lines.lock().unwrap();
         assert_eq!(lines.len(), 400);
         assert_eq!((lines[398].as_str(), lines[399].as_str()), ("398", "further lines are left out"));
+    }
+
+    #[tokio::test]
+    async fn work_that_takes_long_says_so() {
+        let said = Mutex::new(Vec::new());
+        let keep = |event: Event| said.lock().unwrap().push(event.to_string());
+        let event = Event::Said("reading".to_owned());
+        let mut patience = Patience::of(Duration::from_millis(20));
+
+        let quick = patience.during(async { 1 }, event.clone(), &keep).await;
+        assert_eq!((quick, said.lock().unwrap().len()), (1, 0));
+        patience.during(tokio::time::sleep(Duration::from_millis(200)), event, &keep).await;
+
+        let said = said.lock().unwrap();
+        assert!(said.len() > 1 && said.iter().all(|line| line == "reading"), "{said:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::event::{QUIET, Quota};
+use super::event::{Patience, Quota};
 use super::layer_set::LayerSet;
 use super::listing::{self, Listings};
 use super::recipe::{Material, Recipe, SpecRecipe};
@@ -131,12 +131,11 @@ impl<'a> Layers<'a> {
             workshop.start(number, work, sessions.remove(&number));
         }
         let mut listings = Listings::new();
-        let mut patience = tokio::time::interval(QUIET);
-        patience.reset();
+        let mut patience = Patience::new();
         loop {
             let made = tokio::select! {
                 made = workshop.next() => made?,
-                _ = patience.tick() => {
+                () = patience.end() => {
                     (self.on_event)(Event::UnderWay { done: self.done.len(), layers: self.set.len() });
                     continue;
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use super::event::Patience;
 use super::{ArchivePush, BuildError, Effort, Event, Outlook, Prepared, Published, Reuse, blocking};
 use crate::nix::StorePath;
 use crate::oci::Tag;
@@ -48,6 +49,7 @@ impl NixImage {
         (name, tag): (Option<&str>, Option<&str>),
         fallback: &str,
         annotations: &dyn Fn(&str) -> BTreeMap<String, String>,
+        on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Vec<Self>, BuildError> {
         let unreadable = |error| BuildError::Unreadable { path: path.clone(), source: error };
         let place = store_file::resolve(&path.to_path_buf()).map_err(unreadable)?;
@@ -73,7 +75,9 @@ impl NixImage {
             return Ok(vec![image(name, tag, Select::Only)]);
         }
         let read = Arc::clone(&source);
-        let names = blocking(move || read.names()).await??;
+        let names = blocking(move || read.names());
+        let event = Event::Said("looking for the images in the archive".to_owned());
+        let names = Patience::new().during(names, event, on_event).await??;
         if names.len() > MOST_IMAGES {
             return Err(BuildError::TooManyImages { images: names.len(), most: MOST_IMAGES });
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::event::Quota;
+use super::event::{Patience, Quota};
 use super::layered::Layered;
 use super::nix_image::{NixImage, last_part};
 use super::{BuildError, Event, blocking, nix2container};
@@ -96,7 +96,7 @@ impl NixBuild<'_> {
         }
         let called = (value.image_name.as_deref(), tag);
         let annotations = |title: &str| self.annotations(title, None);
-        NixImage::of_archive(&path, called, place.unwrap_or(path.name()), &annotations).await
+        NixImage::of_archive(&path, called, place.unwrap_or(path.name()), &annotations, on_event).await
     }
 
     async fn layered(
@@ -107,7 +107,6 @@ impl NixBuild<'_> {
     ) -> Result<NixImage, BuildError> {
         let closure = self.nix.closure(std::slice::from_ref(conf)).await?;
         let conf = conf.clone();
-        // A base image may take a while to read.
         let image = blocking(move || {
             let script = script.and_then(|script| read(&script, MAX_SCRIPT).ok());
             let mode = script.map(|script| store_mode(&String::from_utf8_lossy(&script)));
@@ -115,7 +114,9 @@ impl NixBuild<'_> {
             let image = image.map_err(|source| BuildError::Conf { conf, source })?;
             Layered::read(image, closure)
         });
-        let image = image.await??;
+        // A base image may take a while to read.
+        let event = Event::Said("reading the base image".to_owned());
+        let image = Patience::new().during(image, event, on_event).await??;
         let (name, tag) = (image.name().to_owned(), image.tag().to_owned());
         let annotations = self.annotations(last_part(&name), Some(&image.created(self.now)));
         Ok(NixImage::of_layers(&name, Some(&tag), image.prepare(annotations, self.now, on_event)))

@@ -128,6 +128,27 @@ fn a_push_that_waits_for_its_registry_says_so() {
 }
 
 #[test]
+fn a_push_that_waits_for_an_answer_says_so() {
+    let mut machine = Machine::new();
+    // The question what the tag names, which comes before the first layer is sent.
+    let proxy = FaultProxy::start(
+        machine.registry.address(),
+        |seen| seen.path.contains("/manifests/x").then_some(Kind::Hang),
+        |_| {},
+    );
+    machine.reached_at(proxy.address());
+    write(&machine.place("new.tar"), &Seed::new(48).streamed(&["app:x"]));
+
+    let mut child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines.find(|line| line.contains("layers are there") || line.contains("silent"));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    child.wait().unwrap();
+
+    assert!(said.as_ref().is_some_and(|line| line.contains("0 of 1 layers are there")), "{said:?}");
+}
+
+#[test]
 fn a_pipe_that_nobody_writes_into_can_be_left() {
     let machine = Machine::new();
     mknodat(CWD, machine.place("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

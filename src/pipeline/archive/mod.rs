@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use self::reading::{Reading, Wanted};
 use self::transfer::{Sent, Transfer};
 use super::earlier::Earlier;
-use super::event::QUIET;
+use super::event::Patience;
 use super::{BuildError, Effort, Event, LayerReport, Published, Reuse, blocking};
 use crate::layer::Compression;
 use crate::nix;
@@ -57,7 +57,8 @@ impl ArchivePush<'_> {
         let source = Arc::clone(self.source);
         let select = self.select.clone();
         let look = move || source.survey()?.map(|contents| contents.image(&select)).transpose();
-        let image = patiently(blocking(look), on_event).await??.map(Arc::new);
+        let event = Event::Said("looking for the image in the archive".to_owned());
+        let image = Patience::new().during(blocking(look), event, on_event).await??.map(Arc::new);
         let own = image.as_ref().map(|image| self.own_tags(image, tags, destination)).transpose()?;
         let tags = own.as_deref().unwrap_or(tags);
         let mut earlier = Earlier::new(Some(destination), tags, reuse, &say);
@@ -190,19 +191,6 @@ impl ArchivePush<'_> {
         };
         let annotations = self.annotations.clone().into_iter().chain(seal).collect();
         Image::with_config(image.config.clone(), &descriptors, &annotations)
-    }
-}
-
-/// Waits for an archive to be looked through, which takes a while if it is large and compressed.
-async fn patiently<T>(work: impl Future<Output = T>, on_event: &(dyn Fn(Event) + Sync)) -> T {
-    let mut patience = tokio::time::interval(QUIET);
-    patience.reset();
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = patience.tick() => on_event(Event::Said("looking for the image in the archive".to_owned())),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::media_type_of;
 use super::reading::{Arrival, Order, Passed, Reading, Travel};
 use crate::layer::{Compression, LayerDigests, LayerKey, Workers};
 use crate::pipeline::earlier::Earlier;
-use crate::pipeline::event::QUIET;
+use crate::pipeline::event::Patience;
 use crate::pipeline::reuse::KnownLayers;
 use crate::pipeline::{BuildError, Effort, Event, Fate, LayerReport, blocking};
 use crate::publish::{Blob, Destination, PublishError};
@@ -99,8 +99,7 @@ impl<'a, 'e> Transfer<'a, 'e> {
             tokio::task::spawn_blocking(move || reading.run(&sender))
         };
         tokio::pin!(thread);
-        let mut patience = tokio::time::interval(QUIET);
-        patience.reset();
+        let mut patience = Patience::new();
         let mut passed = None;
         while passed.is_none() || !self.under_way.is_empty() {
             tokio::select! {
@@ -111,7 +110,12 @@ impl<'a, 'e> Transfer<'a, 'e> {
                         None => Some(self.arrived + 1),
                     };
                     match place {
-                        Some(number) => self.take(number, arrival, &reading, &sender).await?,
+                        Some(number) => {
+                            self.arrived += 1;
+                            let (event, on_event) = (self.progress(), self.earlier.on_event());
+                            let take = self.take(number, arrival, &reading, &sender);
+                            patience.during(take, event, on_event).await?;
+                        }
                         None => drop(arrival.order.send(Order::PassOver)),
                     }
                 }
@@ -133,13 +137,14 @@ impl<'a, 'e> Transfer<'a, 'e> {
                 read = &mut thread, if passed.is_none() => {
                     passed = Some(read.map_err(|_| BuildError::Thread)??);
                 }
-                _ = patience.tick() => {
-                    let event = Event::UnderWay { done: self.sent.len(), layers: self.arrived };
-                    (self.earlier.on_event())(event);
-                }
+                () = patience.end() => (self.earlier.on_event())(self.progress()),
             }
         }
         Ok((passed.ok_or(BuildError::Thread)?, self.sent))
+    }
+
+    fn progress(&self) -> Event {
+        Event::UnderWay { done: self.sent.len(), layers: self.arrived }
     }
 
     /// Decides what to do with a layer, and has it done.
@@ -150,7 +155,6 @@ impl<'a, 'e> Transfer<'a, 'e> {
         reading: &Reading,
         sender: &mpsc::Sender<Arrival>,
     ) -> Result<(), BuildError> {
-        self.arrived += 1;
         let decision = self.decide(&arrival, reading.source.is_lasting()).await?;
         let Arrival { member, travel, order, digests, .. } = arrival;
         let (destination, chunk) = (self.destination.clone(), self.effort.chunk);
