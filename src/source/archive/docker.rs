@@ -33,10 +33,11 @@ fn entries(contents: &Contents) -> Result<(MemberName, Vec<Entry>), ArchiveFault
     Ok((manifest, entries))
 }
 
-/// The `RepoTags` of each image.
+/// The `RepoTags` of each image, with their tags.
 pub(super) fn names(contents: &Contents) -> Result<Vec<Vec<String>>, ArchiveFault> {
     let (_, entries) = entries(contents)?;
-    Ok(entries.into_iter().map(|entry| entry.repo_tags.unwrap_or_default()).collect())
+    let names = |entry: Entry| entry.repo_tags.unwrap_or_default().into_iter().map(with_tag).collect();
+    Ok(entries.into_iter().map(names).collect())
 }
 
 /// The image in place `at` of the list, of which there are more.
@@ -70,7 +71,10 @@ pub(super) fn diff_ids_of(contents: &Contents) -> BTreeMap<MemberName, DiffId> {
 /// A name with all that Docker leaves out (distribution's `reference` package).
 pub(super) fn full(name: &str) -> String {
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
-    let name = name.strip_prefix("library/").unwrap_or(name);
+    with_tag(name.strip_prefix("library/").unwrap_or(name).to_owned())
+}
+
+fn with_tag(name: String) -> String {
     let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    if has_tag { name.to_owned() } else { format!("{name}:latest") }
+    if has_tag || name.is_empty() { name } else { format!("{name}:latest") }
 }

@@ -147,6 +147,24 @@ fn an_image_is_the_same_wherever_its_manifest_stands_and_however_it_is_wrapped()
 }
 
 #[test]
+fn a_name_of_dockers_without_a_tag_means_latest() {
+    let tar = layer("one");
+    let config = config(&[diff_id(&tar)]);
+    for (name, tag) in [("app", Some("latest")), ("r.example:5000/team/app", Some("latest")), ("", None)] {
+        let mut parts = Parts::default();
+        parts.json("manifest.json", &json!([{ "Config": "c", "RepoTags": [name], "Layers": ["l"] }]));
+        let source = in_file(&parts.file("c", &config).file("l", &tar).finish(), Form::Any);
+        let tags = source.image(&Select::Only).unwrap().tags();
+
+        assert_eq!(tags.iter().map(|tag| tag.as_str()).next(), tag, "{name}");
+        assert_eq!(
+            source.names().unwrap().concat()[0],
+            tag.map_or(name.to_owned(), |tag| format!("{name}:{tag}"))
+        );
+    }
+}
+
+#[test]
 fn a_file_is_surveyed_without_its_layers_and_gives_one_of_them() {
     let (one, two) = (layer("one"), layer("two"));
     let config = config(&[diff_id(&one), diff_id(&two)]);
