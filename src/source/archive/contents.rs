@@ -111,7 +111,7 @@ impl Contents {
         Err(ArchiveFault::Circle(name.clone()))
     }
 
-    /// A JSON file, if there is one of this name.
+    /// A JSON file, if there is one of this name, or what is called as if it were one.
     pub(super) fn document(&self, name: &MemberName) -> Result<Option<&[u8]>, ArchiveFault> {
         Ok(self.documents.get(self.resolve(name)?).map(Vec::as_slice))
     }
@@ -175,11 +175,9 @@ fn document(
         };
     }
     head.append(&mut read_some(members, size - head.len() as u64)?);
-    match serde_json::from_slice::<IgnoredAny>(head) {
-        Err(error) if is_named_so => Err(ArchiveFault::Json { member: name.clone(), source: error.into() }),
-        Err(_) => Ok(None),
-        Ok(_) => Ok(Some(std::mem::take(head))),
-    }
+    // What is called so may be no JSON, which matters to whoever asks for it.
+    let is_document = is_named_so || serde_json::from_slice::<IgnoredAny>(head).is_ok();
+    Ok(is_document.then(|| std::mem::take(head)))
 }
 
 /// The next `count` bytes of a member, which has as many.

@@ -96,6 +96,22 @@ fn two_members_of_one_name_are_refused_unless_they_are_equal_layers() {
 }
 
 #[test]
+fn what_no_image_names_may_be_anything() {
+    let one = layer("one");
+    let good = config(&[diff_id(&one)]);
+    let mut stray = docker(&good, &[("1.tar", &one)]);
+    stray.file("notes.json", b"to do: {").file("repositories", b"").file("index.json", b"[");
+    assert!(checked(&stream(stray.finish(), Form::Any), &Select::Only).is_ok());
+    assert!(checked(&in_file(&stray.finish(), Form::Docker), &Select::Only).is_ok());
+
+    let layout = checked(&stream(stray.finish(), Form::Layout), &Select::Only).unwrap_err();
+    assert_eq!(layout.fault.to_string(), "`index.json` cannot be understood");
+    let mut list = docker(&good, &[("1.tar", &one)]);
+    list.0[512] = b'(';
+    assert_eq!(fault(&list), "`manifest.json` cannot be understood");
+}
+
+#[test]
 fn what_ends_early_is_told_by_the_member() {
     let one = layer("one");
     let bytes = docker(&config(&[diff_id(&one)]), &[("1.tar", &one)]).finish();
