@@ -43,7 +43,7 @@ impl From<ArchiveError> for Failure {
                 "name one image: behind the archive's file, `docker-archive:FILE:NAME`, for `nixlayer push`; in a Nix file, \
                  make an archive of one image"
             }
-            ArchiveFault::Platform { .. } => "add the image for this platform to the archive",
+            ArchiveFault::Platform { .. } => "let the archive have one image alone, or one for this platform",
             ArchiveFault::LateLayout(_) => {
                 "say what it is, `oci-archive:-` for `nixlayer push`, or let it be a file"
             }

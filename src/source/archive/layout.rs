@@ -72,7 +72,8 @@ pub(super) fn names(contents: &Contents) -> Result<Vec<Vec<String>>, ArchiveFaul
     Ok(entries.into_iter().map(|entry| name(entry).into_iter().collect()).collect())
 }
 
-/// The image in place `at` of the list, of which there are more; of several platforms, the one for this host.
+/// The image in place `at` of the list, of which there are more; of several platforms, the one for this host, or the
+/// only one.
 pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, ArchiveFault> {
     let (mut by, mut entries) = entries(contents)?;
     let mut entry = entries.swap_remove(at);
@@ -80,7 +81,7 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
     while matches!(entry.media_type.as_str(), media_type::INDEX | DOCKER_LIST) && lists < MOST_LISTS {
         lists += 1;
         let (name, bytes) = blob(contents, &entry.digest, entry.size, &by)?;
-        entry = for_this_host(parse::<Index>(&name, bytes)?.manifests)?;
+        entry = of_platforms(parse::<Index>(&name, bytes)?.manifests)?;
         by = name;
     }
     let (name, bytes) = blob(contents, &entry.digest, entry.size, &by)?;
@@ -123,16 +124,26 @@ fn blob<'a>(
     Ok((member, bytes))
 }
 
-fn for_this_host(entries: Vec<Entry>) -> Result<Entry, ArchiveFault> {
+/// The image for this host, or the only one that there is.
+fn of_platforms(mut entries: Vec<Entry>) -> Result<Entry, ArchiveFault> {
     let (architecture, _) = System::HOST.go_architecture();
-    let is_it = |entry: &&Entry| {
+    // What BuildKit says of an image stands beside it, as one for an unknown platform.
+    entries.retain(|entry| entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown"));
+    let is_it = |entry: &Entry| {
         let platform = entry.platform.as_ref();
         platform.is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture)
     };
-    entries.iter().find(is_it).cloned().ok_or_else(|| ArchiveFault::Platform {
-        wanted: format!("linux/{architecture}"),
-        platforms: entries.iter().filter_map(|entry| Some(entry.platform.as_ref()?.to_string())).collect(),
-    })
+    match entries.iter().position(is_it) {
+        Some(at) => Ok(entries.swap_remove(at)),
+        None if entries.len() == 1 => Ok(entries.swap_remove(0)),
+        None => Err(ArchiveFault::Platform {
+            wanted: format!("linux/{architecture}"),
+            platforms: entries
+                .iter()
+                .filter_map(|entry| Some(entry.platform.as_ref()?.to_string()))
+                .collect(),
+        }),
+    }
 }
 
 impl std::fmt::Display for Platform {

@@ -133,7 +133,8 @@ fn an_error_has_no_room_for_long_texts() {
     let long = "x\u{1b}[31m".repeat(1 << 14);
     let names = vec![long.clone(); 30];
     let platform = json!({ "os": long, "architecture": long, "variant": long });
-    let list = json!({ "manifests": [{ "digest": "", "size": 1, "platform": platform }] }).to_string();
+    let other = json!({ "digest": "", "size": 1, "platform": platform });
+    let list = json!({ "manifests": [other, other] }).to_string();
     let typed = json!({ "mediaType": long }).to_string();
     let entry = |bytes: &str| json!({ "manifests": [descriptor(media_type::INDEX, bytes.as_bytes())] });
     let mut typed_entry = entry(&typed);

@@ -39,6 +39,26 @@ fn a_layout_gives_the_image_of_this_host() {
     assert_eq!(fault(&layout(&index, &[&foreign, &image, &config, &blob])), said);
 }
 
+/// What BuildKit says of an image stands beside it, as if it were one for an unknown platform.
+#[test]
+fn the_only_image_is_taken_whatever_it_is_for() {
+    let tar = layer("one");
+    let blob = gzip(&tar);
+    let config = config(&[diff_id(&tar)]);
+    let image = manifest(&config, &[&blob]);
+    let attestation = with_platform(descriptor(media_type::MANIFEST, b"said"), "unknown", "unknown");
+    let foreign = with_platform(descriptor(media_type::MANIFEST, &image), "linux", "z80");
+    let plain = descriptor(media_type::MANIFEST, &image);
+
+    for entries in [json!([foreign]), json!([foreign, attestation]), json!([plain, attestation])] {
+        let list = json!({ "manifests": entries }).to_string().into_bytes();
+        let index = json!({ "manifests": [descriptor(media_type::INDEX, &list)] });
+        let source = stream(layout(&index, &[&blob, &config, &image, &list]).finish(), Form::Any);
+
+        assert_eq!(checked(&source, &Select::Only).unwrap().manifest, Some(image.clone()));
+    }
+}
+
 #[test]
 fn one_of_several_images_is_named() {
     let tar = layer("one");
