@@ -109,7 +109,7 @@ pub enum ArchiveFault {
     #[error("`{0}` has changed while the archive was read")]
     Changed(MemberName),
     /// A member that should be a layer is none.
-    #[error("`{0}` is no layer: neither a tar, nor one that is compressed with gzip or zstd")]
+    #[error("`{0}` is no layer: neither a tar, nor one that is compressed with gzip, zstd, xz or bzip2")]
     NoLayer(MemberName),
     /// A digest is none.
     #[error("`{by}` says `{text}` in the place of a digest")]

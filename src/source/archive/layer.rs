@@ -151,9 +151,12 @@ impl Layer<'_> {
 pub(super) fn layer_in(head: &[u8]) -> Option<Compression> {
     match compression_of(head) {
         Compression::None => {
-            let block = head.first_chunk()?;
-            // An empty tar is but zeros.
-            (is_header(block) || block.iter().all(|byte| *byte == 0)).then_some(Compression::None)
+            // An empty tar is but zeros, or nothing at all.
+            let is_tar = match head.first_chunk() {
+                Some(block) => is_header(block) || block.iter().all(|byte| *byte == 0),
+                None => head.is_empty(),
+            };
+            is_tar.then_some(Compression::None)
         }
         compression => Some(compression),
     }

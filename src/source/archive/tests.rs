@@ -324,6 +324,16 @@ fn layers_are_told_by_their_bytes() {
         .unwrap();
 
     use Compression::{Gzip, None, Zstd};
-    let expected = [("a", None), ("b", Gzip), ("c", Zstd), ("d", None), ("e", None)];
+    let expected = [("a", None), ("b", Gzip), ("c", Zstd), ("d", None), ("e", None), ("g", None)];
     assert_eq!(seen, expected.map(|(name, compression)| (name.to_owned(), compression)));
+}
+
+/// A tar of no bytes is one of no files: its readers find its end at once.
+#[test]
+fn a_layer_may_be_empty() {
+    let parts = docker(&config(&[diff_id(b"")]), &[("1.tar", b"")]);
+
+    for source in [stream(parts.finish(), Form::Any), in_file(&parts.finish(), Form::Any)] {
+        assert_eq!(checked(&source, &Select::Only).unwrap().layers[0].size, 0);
+    }
 }
