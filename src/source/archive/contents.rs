@@ -5,11 +5,10 @@ use std::io::{self, Read as _};
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::docker;
+use super::docker::Ahead;
 use super::layer::{Room, layer_in};
 use super::tar::Kind;
 use super::{ArchiveFault, Layer, Limits, MemberName, Members};
-use crate::oci::DiffId;
 
 /// So many links may stand one behind the other.
 const MOST_LINKS: usize = 40;
@@ -24,8 +23,6 @@ pub(super) struct Contents {
     layers: BTreeMap<MemberName, Place>,
     links: BTreeMap<MemberName, MemberName>,
     others: BTreeSet<MemberName>,
-    /// What the image says of its layers, as far as that had passed by when the first of them came.
-    said: Option<BTreeMap<MemberName, DiffId>>,
 }
 
 /// Where a layer is in an archive.
@@ -45,7 +42,7 @@ impl Contents {
         visit: &mut dyn FnMut(&mut Layer<'_>) -> Result<(), ArchiveFault>,
     ) -> Result<Self, ArchiveFault> {
         let mut contents = Self::default();
-        let (mut kept, mut room) = (0, Room::new(limits.bytes));
+        let (mut kept, mut room, mut ahead) = (0, Room::new(limits.bytes), Ahead::default());
         let mut keep = |length: usize| {
             kept += length as u64;
             let what = || "all JSON in it, with the names,".to_owned();
@@ -84,8 +81,7 @@ impl Contents {
                 contents.layers.insert(name.clone(), place);
             }
             let (size, room) = (member.size, &mut room);
-            let said = contents.said.take().unwrap_or_else(|| docker::diff_ids_of(&contents));
-            let said = contents.said.insert(said).get(&name).copied();
+            let said = ahead.diff_id(&name, &contents);
             visit(&mut Layer { name, size, compression, said, again, head, members, room })?;
         }
         Ok(contents)

@@ -56,16 +56,48 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
     Ok(ArchivedImage { names: repo_tags.unwrap_or_default(), config, manifest: None, layers })
 }
 
-/// The diff_ids of layers, as far as the list and the configurations are there that say them.
-pub(super) fn diff_ids_of(contents: &Contents) -> BTreeMap<MemberName, DiffId> {
-    let entries = entries(contents).map(|(_, entries)| entries).unwrap_or_default();
-    let said = entries.into_iter().take(MOST_AHEAD).filter_map(|Entry { config, layers, .. }| {
-        let (config, layers) = (MemberName::parse(config.as_bytes()).ok()?, layers?);
-        let diff_ids = diff_ids(&config, contents.document(&config).ok()??, layers.len()).ok()?;
-        let members = layers.into_iter().map(|layer| MemberName::parse(layer.as_bytes()));
-        Some(members.zip(diff_ids).filter_map(|(member, diff_id)| Some((member.ok()?, diff_id))))
-    });
-    said.flatten().collect()
+/// What images say of layers that are still to come.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// Images whose configuration has not passed by; none before the list has.
+    waiting: Option<Vec<Waiting>>,
+    said: BTreeMap<MemberName, DiffId>,
+}
+
+struct Waiting {
+    config: MemberName,
+    layers: Vec<String>,
+}
+
+impl Ahead {
+    /// The diff_id of a layer, if what has passed by says it. The list and each configuration are read once.
+    pub(super) fn diff_id(&mut self, layer: &MemberName, contents: &Contents) -> Option<DiffId> {
+        let waiting = match &mut self.waiting {
+            Some(waiting) => waiting,
+            none => match entries(contents) {
+                Err(ArchiveFault::Missing { .. }) => return None,
+                listed => {
+                    let entries = listed.map(|(_, entries)| entries).unwrap_or_default();
+                    none.insert(entries.into_iter().take(MOST_AHEAD).filter_map(Waiting::of).collect())
+                }
+            },
+        };
+        let is_there = |image: &mut Waiting| matches!(contents.document(&image.config), Ok(Some(_)));
+        for Waiting { config, layers } in waiting.extract_if(.., is_there) {
+            let Ok(Some(text)) = contents.document(&config) else { continue };
+            let diff_ids = diff_ids(&config, text, layers.len()).unwrap_or_default();
+            let members = layers.iter().map(|layer| MemberName::parse(layer.as_bytes()));
+            let said = members.zip(diff_ids).filter_map(|(member, diff_id)| Some((member.ok()?, diff_id)));
+            self.said.extend(said);
+        }
+        self.said.get(layer).copied()
+    }
+}
+
+impl Waiting {
+    fn of(entry: Entry) -> Option<Self> {
+        Some(Self { config: MemberName::parse(entry.config.as_bytes()).ok()?, layers: entry.layers? })
+    }
 }
 
 /// A name with all that Docker leaves out (distribution's `reference` package).

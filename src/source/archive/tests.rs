@@ -305,6 +305,29 @@ proptest! {
     }
 }
 
+/// What a layer should be is known as soon as the list and its configuration have come, whatever came before.
+#[test]
+fn layers_after_the_configuration_are_known_ahead() {
+    let (one, two) = (layer("one"), layer("two"));
+    let entry = |config: &str, layers: &[&str]| json!({ "Config": config, "Layers": layers });
+    let list = json!([entry("a", &["1", "2"]), entry("b", &["1", "3"]), entry("missing", &["1"])]);
+    let mut parts = Parts::default();
+    parts.file("1", &one).json("manifest.json", &list).file("2", &two);
+    parts.file("a", &config(&[diff_id(&one), diff_id(&two)])).file("3", &one);
+    parts.file("b", &config(&[diff_id(&one), diff_id(&one)])).file("2", &two).file("3", &one);
+    let mut said = Vec::new();
+
+    stream(parts.finish(), Form::Any)
+        .pass(&mut |layer| {
+            said.push((layer.member().to_string(), layer.said_diff_id().map(|said| said.to_string())));
+            Ok(())
+        })
+        .unwrap();
+
+    let expected = [("1", None), ("2", None), ("3", None), ("2", Some(&two)), ("3", Some(&one))];
+    assert_eq!(said, expected.map(|(name, tar)| (name.to_owned(), tar.map(|tar| diff_id(tar)))));
+}
+
 #[test]
 fn layers_are_told_by_their_bytes() {
     let tar = layer("one");
