@@ -63,6 +63,9 @@ impl From<ImageJsonError> for Failure {
                 Self::build(error, "name the file that `buildImage` makes, or make several images of it")
             }
             ImageJsonError::Version { .. } => Self::build(error, "use nix2container 1.0"),
+            ImageJsonError::Unknown { .. } => {
+                Self::build(error, "leave out of the Nix file what nix2container 1.0 does not know")
+            }
             ImageJsonError::Json { .. } => {
                 Self::build(error, "name the file that nix2container's `buildImage` makes")
             }

@@ -79,13 +79,6 @@ pub(super) fn normalised(
 impl Shape {
     /// The value as it is written, or nothing if it says nothing.
     fn read(self, item: &Item<'_>) -> Result<Option<Value>, ImageJsonError> {
-        let silent = match item.value {
-            Value::Null | Value::Bool(false) => true,
-            Value::String(text) => text.is_empty(),
-            Value::Array(values) => values.is_empty(),
-            Value::Object(members) => members.is_empty(),
-            Value::Bool(true) | Value::Number(_) => false,
-        };
         let mut value = item.value.clone();
         match self {
             _ if item.value.is_null() => {}
@@ -105,6 +98,6 @@ impl Shape {
             Self::Number if item.value.is_i64() => {}
             Self::Number => return Err(item.error("is no whole number")),
         }
-        Ok((!silent).then_some(value))
+        Ok(item.says_something().then_some(value))
     }
 }

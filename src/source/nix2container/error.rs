@@ -32,6 +32,14 @@ pub enum ImageJsonError {
         /// The version it has.
         found: u64,
     },
+    /// Something stands at a key that has no meaning here.
+    #[error("`{key}` of `{file}` is nothing that this program knows")]
+    Unknown {
+        /// The file.
+        file: String,
+        /// The key, such as `layers[2].paths[0].options.new`.
+        key: String,
+    },
     /// What stands at a key cannot be.
     #[error("`{key}` of `{file}` {reason}")]
     Key {

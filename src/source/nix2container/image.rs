@@ -148,6 +148,7 @@ fn archive(item: &Item<'_>, compression: Compression) -> Result<Archive, ImageJs
 fn layer_paths(list: &Item<'_>, patterns: &mut usize) -> Result<Vec<LayerPath>, ImageJsonError> {
     let mut paths = Vec::new();
     for item in list.list()? {
+        item.knows(&["path", "options"])?;
         let path = item.require("path")?;
         let options = item.get("options")?.map(|options| Options::parse(&options)).transpose()?;
         *patterns += options.as_ref().map_or(0, Options::patterns);

@@ -38,6 +38,28 @@ impl<'a> Item<'a> {
         self.get(name)?.ok_or_else(|| self.member(name, self.value).error("is missing"))
     }
 
+    /// Fails if a member that says something has none of the `known` names: what it means would be missing. Go writes
+    /// zeros and what is empty where nothing was said.
+    pub(super) fn knows(&self, known: &[&str]) -> Result<(), ImageJsonError> {
+        match self.members()?.into_iter().find(|(name, item)| !known.contains(name) && item.says_something())
+        {
+            Some((_, Item { file, key, .. })) => Err(ImageJsonError::Unknown { file: file.to_owned(), key }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether its value is not the one that Go has for nothing.
+    pub(super) fn says_something(&self) -> bool {
+        match self.value {
+            Value::Null => false,
+            Value::Bool(flag) => *flag,
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => !text.is_empty(),
+            Value::Array(values) => !values.is_empty(),
+            Value::Object(members) => !members.is_empty(),
+        }
+    }
+
     /// The members of an object, by their names.
     pub(super) fn members(&self) -> Result<Vec<(&'a str, Item<'a>)>, ImageJsonError> {
         let Value::Object(members) = self.value else { return Err(self.error("is no object")) };

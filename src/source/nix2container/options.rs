@@ -40,6 +40,7 @@ pub(super) struct Permissions {
 
 impl Options {
     pub(super) fn parse(options: &Item<'_>) -> Result<Self, ImageJsonError> {
+        options.knows(&["rewrite", "perms"])?;
         let rewrite = options.get("rewrite")?.map(|item| Rewrite::parse(&item)).transpose()?.flatten();
         let mut permissions = Vec::new();
         if let Some(perms) = options.get("perms")? {
@@ -61,6 +62,7 @@ impl Options {
 impl Rewrite {
     /// nix2container writes an empty expression where it has none.
     fn parse(rewrite: &Item<'_>) -> Result<Option<Self>, ImageJsonError> {
+        rewrite.knows(&["regex", "repl"])?;
         let Some(regex) = rewrite.get("regex")? else { return Ok(None) };
         if regex.text()?.is_empty() {
             return Ok(None);
@@ -75,6 +77,7 @@ impl Rewrite {
 
 impl Permissions {
     fn parse(entry: &Item<'_>) -> Result<Self, ImageJsonError> {
+        entry.knows(&["regex", "mode", "uid", "gid", "uname", "gname"])?;
         let id = |key| {
             let id = entry.get(key)?.map_or(Ok(0), |item| item.number(u32::MAX.into()))?;
             Ok(u32::try_from(id).unwrap_or_default())

@@ -82,12 +82,29 @@ fn what_is_missing_or_unknown_does_no_harm() {
     assert_eq!(changed("/created", Value::Null).unwrap().created, NO_TIME);
     assert_eq!(changed("/image-config", Value::Null).unwrap().config, Map::new());
     assert_eq!(changed("/layers", Value::Null).unwrap().layers, []);
-    for key in ["/new", "/layers/1/new", "/layers/1/paths/0/new", "/layers/1/paths/0/options/new"] {
+    for key in ["/new", "/layers/1/new"] {
         assert_eq!(changed(key, json!([1])).unwrap(), parse(&image()).unwrap(), "{key}");
     }
     let no_options = changed("/layers/1/paths/0/options", json!({ "rewrite": { "regex": "", "repl": "" } }));
     let Source::Paths(paths) = &no_options.unwrap().layers[1].source else { panic!() };
     assert_eq!(paths[0].options, Some(Options { rewrite: None, permissions: Vec::new() }));
+}
+
+/// Whatever else a path has would change the layer, which would then be made for nothing.
+#[test]
+fn what_a_path_has_is_known_or_says_nothing() {
+    for key in ["", "/options", "/options/rewrite", "/options/perms/0"] {
+        let pointer = format!("/layers/1/paths/0{key}/new");
+        for nothing in [json!(null), json!(false), json!(0), json!(""), json!([]), json!({})] {
+            assert_eq!(changed(&pointer, nothing).unwrap(), parse(&image()).unwrap(), "{key}");
+        }
+        let error = changed(&pointer, json!("0200")).unwrap_err();
+        let key = key.replace("/perms/0", ".perms[0]").replace('/', ".");
+        assert_eq!(
+            error,
+            format!("`layers[1].paths[0]{key}.new` of `image.json` is nothing that this program knows")
+        );
+    }
 }
 
 #[test]
