@@ -79,10 +79,13 @@ impl From<ImageJsonError> for Failure {
 impl From<LayerError> for Failure {
     fn from(error: LayerError) -> Self {
         match error {
-            LayerError::Read { ref source, .. } if !is_of_host(source) => {
+            LayerError::Archive { ref source, .. } if !is_of_host(source) => {
                 Self::build(error, "let the file be a tar, compressed as its `mediatype` says")
             }
-            LayerError::Read { .. } | LayerError::Write(_) => Self::system(error),
+            // Nix lets everybody read what is in the store.
+            LayerError::Read { .. } | LayerError::Archive { .. } | LayerError::Write(_) => {
+                Self::system(error)
+            }
             LayerError::Kind(_) | LayerError::Outside(_) => Self::build(
                 error,
                 "put files, folders and links alone into the image, and let a base image be one file per layer",
@@ -99,5 +102,24 @@ impl From<LayerError> for Failure {
                 Self::build(error, "leave one of the two out of the layer, or move it elsewhere")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::failure::Kind;
+
+    #[test]
+    fn a_store_path_that_cannot_be_read_is_nothing_that_the_job_says() {
+        let path = "/nix/store/00000000000000000000000000000000-app/secret".to_owned();
+        let source = io::ErrorKind::PermissionDenied.into();
+
+        let failure = Failure::from(LayerError::Read { path, source });
+
+        assert_eq!(failure.kind(), Kind::System);
+        assert!(!failure.to_string().contains("mediatype"), "{failure}");
     }
 }

@@ -67,6 +67,15 @@ pub enum LayerError {
     /// A tar has no word for what lies in the store.
     #[error("`{0}` is no file, folder or link")]
     Kind(String),
+    /// A layer that lies in the store is no file there, or none that can be decompressed.
+    #[error("`{path}` is no layer that can be read")]
+    Archive {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
     /// The archive of a layer is a link, or lies below one, that leads elsewhere.
     #[error("`{0}` leads out of the store")]
     Outside(String),

@@ -93,7 +93,7 @@ impl Archive {
 
     fn write<W: Write>(&self, host: &Path, mut sink: W) -> Result<W, LayerError> {
         let (path, file) = self.open(host)?;
-        let read = |source| LayerError::Read { path: path.display().to_string(), source };
+        let read = |source| LayerError::Archive { path: path.display().to_string(), source };
         let mut tar = Decoder::new(self.compression, file).map_err(read)?;
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -114,7 +114,7 @@ impl Archive {
             path.push(&self.rest);
         }
         let text = path.display().to_string();
-        let read = |source| LayerError::Read { path: text.clone(), source };
+        let read = |source| LayerError::Archive { path: text.clone(), source };
         let real = fs::canonicalize(&path).map_err(read)?;
         let real_store = fs::canonicalize(&store).map_err(read)?;
         if real == real_store || !real.starts_with(&real_store) {

@@ -82,7 +82,7 @@ fn an_archive_that_is_cut_off_is_an_error() {
 
     let error = layer(&keys).unwrap().write(&host.root(), Vec::new()).unwrap_err();
 
-    assert!(matches!(error, LayerError::Read { .. }), "{error}");
+    assert!(matches!(error, LayerError::Archive { .. }), "{error}");
 }
 
 #[test]
