@@ -68,7 +68,7 @@ impl OciLayout {
     /// Lists an image all of whose blobs are there: once per tag, in the place of what the tag named
     /// before.
     pub fn put_manifest(&self, manifest: &[u8], tags: &[Tag]) -> Result<(), PublishError> {
-        let manifest_descriptor = Descriptor::of(media_type::MANIFEST, manifest);
+        let manifest_descriptor = Descriptor::of(media_type::of_manifest(manifest), manifest);
         write_file(&self.folder.join("blobs/sha256").join(manifest_descriptor.digest.hex()), manifest)?;
         let _alone = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.folder.join("index.json");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nixlayer::oci::{Digest, Manifest};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::machine::{Machine, diff_id, said_diff_ids, skopeo, succeed, write};
 use crate::seed::{Seed, python};
@@ -172,6 +172,38 @@ fn image_layouts_keep_their_digest() {
     }
     succeed(&machine.push_from(&machine.place("layout.tar"), &["-", &machine.tagged("piped")]));
     assert_eq!(machine.manifest("piped"), manifest_of(&layout));
+}
+
+/// As `crane pull --format=oci` keeps an image that a registry has in Docker's form.
+#[test]
+fn a_layout_may_have_a_manifest_of_dockers() {
+    let machine = Machine::new();
+    let seed = Seed::new(5);
+    write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+    succeed(&machine.push(&["docker-archive:a.tar", "oci:layout"]));
+    let layout = machine.place("layout");
+    let manifest = String::from_utf8(manifest_of(&layout)).unwrap();
+    let dockers = manifest
+        .replace("vnd.oci.image.manifest.v1", "vnd.docker.distribution.manifest.v2")
+        .replace("vnd.oci.image.config.v1", "vnd.docker.container.image.v1")
+        .replace("vnd.oci.image.layer.v1.tar+gzip", "vnd.docker.image.rootfs.diff.tar.gzip");
+    let digest = Digest::of(dockers.as_bytes());
+    write(&layout.join("blobs/sha256").join(digest.hex()), dockers.as_bytes());
+    let media_type = "application/vnd.docker.distribution.manifest.v2+json";
+    let entry = json!({ "mediaType": media_type, "digest": digest.to_string(), "size": dockers.len() });
+    let index = json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
+    write(&layout.join("index.json"), index.as_bytes());
+
+    succeed(&machine.push(&["oci:layout", &machine.tagged("1")]));
+    succeed(&machine.push(&["oci:layout", "oci:again"]));
+
+    assert_eq!(machine.manifest("1"), dockers);
+    assert_eq!(manifest_of(&machine.place("again")), dockers.as_bytes());
+    let again: Value = serde_json::from_slice(&fs::read(machine.place("again/index.json")).unwrap()).unwrap();
+    assert_eq!(again["manifests"][0]["mediaType"], media_type);
+    machine.pull("1");
+    let again = machine.push(&["oci:layout", &machine.tagged("1")]);
+    assert!(succeed(&again).contains("; 0 B sent"), "{again:?}");
 }
 
 #[test]

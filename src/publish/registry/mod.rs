@@ -184,7 +184,7 @@ impl Registry {
             ManifestReference::Tag(tag) => self.url(repository, &format!("manifests/{tag}"))?,
         };
         let sent = Digest::of(&manifest);
-        let body_type = HeaderValue::from_static(media_type::MANIFEST);
+        let body_type = HeaderValue::from_static(media_type::of_manifest(&manifest));
         let request = Request::new(Method::PUT, url).body(body_type, manifest);
         let response = self.send(repository, request, "a manifest", &mut self.http.retries()).await?;
         if !response.status().is_success() {

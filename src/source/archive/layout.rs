@@ -87,7 +87,7 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
     let (name, bytes) = blob(contents, &entry.digest, entry.size, &by)?;
     let media_type = parse::<Typed>(&name, bytes)?.media_type;
     let media_type = media_type.or((!entry.media_type.is_empty()).then_some(entry.media_type));
-    if let Some(media_type) = media_type.filter(|media_type| media_type != media_type::MANIFEST) {
+    if let Some(media_type) = media_type.filter(|media_type| media_type != media_type::of_manifest(bytes)) {
         return Err(ArchiveFault::MediaType { member: name, media_type });
     }
     let manifest = Manifest::parse(bytes).map_err(|error| match error {

@@ -115,6 +115,25 @@ fn a_layout_that_lies_is_refused() {
 }
 
 #[test]
+fn a_manifest_of_dockers_stays_as_it_is() {
+    const DOCKERS: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    let tar = layer("one");
+    let blob = gzip(&tar);
+    let config = config(&[diff_id(&tar)]);
+    let image = String::from_utf8(manifest(&config, &[&blob])).unwrap();
+    let dockers = image.replace(media_type::MANIFEST, DOCKERS);
+    let index = |bytes: &str| json!({ "manifests": [descriptor(DOCKERS, bytes.as_bytes())] });
+
+    let source = stream(layout(&index(&dockers), &[dockers.as_bytes(), &config, &blob]).finish(), Form::Any);
+    assert_eq!(checked(&source, &Select::Only).unwrap().manifest, Some(dockers.into_bytes()));
+
+    // Without a type of its own it would be sent as what it is not.
+    let untyped = image.replace("mediaType", "type");
+    let said = fault(&layout(&index(&untyped), &[untyped.as_bytes(), &config, &blob]));
+    assert!(said.ends_with(&format!("has the media type `{DOCKERS}`")), "{said}");
+}
+
+#[test]
 fn a_folder_is_read_within_itself() {
     let tar = layer("one");
     let blob = gzip(&tar);
