@@ -79,17 +79,15 @@ impl From<ImageJsonError> for Failure {
 impl From<LayerError> for Failure {
     fn from(error: LayerError) -> Self {
         match error {
-            LayerError::Archive { ref source, .. } if !is_of_host(source) => {
-                Self::build(error, "let the file be a tar, compressed as its `mediatype` says")
-            }
+            LayerError::Archive { ref source, .. } if !is_of_host(source) => Self::build(
+                error,
+                "let it be a file of the store, with no link that leads out of it: a tar, compressed as its `mediatype` says",
+            ),
             // Nix lets everybody read what is in the store.
             LayerError::Read { .. } | LayerError::Archive { .. } | LayerError::Write(_) => {
                 Self::system(error)
             }
-            LayerError::Kind(_) | LayerError::Outside(_) => Self::build(
-                error,
-                "put files, folders and links alone into the image, and let a base image be one file per layer",
-            ),
+            LayerError::Kind(_) => Self::build(error, "put files, folders and links alone into the image"),
             LayerError::Pattern(_) => Self::build(error, "write a shorter or simpler `regex` in `perms`"),
             LayerError::Place { .. } | LayerError::TooLong { .. } => {
                 Self::build(error, "let paths be moved to places below `/`, as `copyToRoot` does")

@@ -23,7 +23,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Opens a file of the store in `store`.
-fn open_below(store: &Path, path: &Path) -> io::Result<File> {
+pub(super) fn open_below(store: &Path, path: &Path) -> io::Result<File> {
     let place = resolve_below(store, path)?;
     let store = store.canonicalize()?;
     let below = place.strip_prefix(&store).map_err(io::Error::other)?;

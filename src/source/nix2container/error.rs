@@ -76,9 +76,6 @@ pub enum LayerError {
         #[source]
         source: io::Error,
     },
-    /// The archive of a layer is a link, or lies below one, that leads elsewhere.
-    #[error("`{0}` leads out of the store")]
-    Outside(String),
     /// A regular expression cannot be used.
     #[error("`{0}` is no regular expression that can be used here")]
     Pattern(String),

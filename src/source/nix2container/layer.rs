@@ -1,6 +1,5 @@
 //! One layer of an image that nix2container has planned.
 
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,10 @@ use super::tree::LayerTree;
 use crate::nix::{Compression, STORE_DIR, StorePath};
 use crate::oci::{DiffId, Digest};
 use crate::source::decoder::Decoder;
+use crate::source::store_file;
+
+/// The longest tar of a layer that lies in the store.
+const MOST_BYTES: u64 = 1 << 40;
 
 /// A layer, and what is known of it before it is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +76,7 @@ impl Layer {
                 }
                 tree.write(sink)
             }
-            Source::Archive(archive) => archive.write(host, sink),
+            Source::Archive(archive) => archive.write(host, MOST_BYTES, sink),
         }
     }
 }
@@ -91,40 +94,30 @@ impl Archive {
         Some(Self { object, rest: rest.to_owned(), compression })
     }
 
-    fn write<W: Write>(&self, host: &Path, mut sink: W) -> Result<W, LayerError> {
-        let (path, file) = self.open(host)?;
-        let read = |source| LayerError::Archive { path: path.display().to_string(), source };
-        let mut tar = Decoder::new(self.compression, file).map_err(read)?;
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            match tar.read(&mut buffer) {
-                Ok(0) => return Ok(sink),
-                Ok(length) => sink.write_all(&buffer[..length]).map_err(LayerError::Write)?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(read(error)),
-            }
-        }
-    }
-
-    /// Links are followed within the store: an object may be one.
-    fn open(&self, host: &Path) -> Result<(PathBuf, File), LayerError> {
+    /// Writes at most `most` bytes: a few that are compressed can become very many.
+    fn write<W: Write>(&self, host: &Path, most: u64, mut sink: W) -> Result<W, LayerError> {
         let store = on_host(host, STORE_DIR.as_bytes());
-        let mut path = store.join(self.object.base_name());
-        if !self.rest.is_empty() {
-            path.push(&self.rest);
+        let object = store.join(self.object.base_name());
+        let path = if self.rest.is_empty() { object } else { object.join(&self.rest) };
+        let unreadable = |source| LayerError::Archive { path: path.display().to_string(), source };
+        // An object may be a link.
+        let file = store_file::open_below(&store, &path).map_err(unreadable)?;
+        let mut tar = Decoder::new(self.compression, file).map_err(unreadable)?;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut left = most;
+        loop {
+            let read = match tar.read(&mut buffer) {
+                Ok(0) => return Ok(sink),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(error)),
+            };
+            let Some(rest) = left.checked_sub(read as u64) else {
+                return Err(unreadable(io::Error::other(format!("its tar has more than {most} bytes"))));
+            };
+            left = rest;
+            sink.write_all(&buffer[..read]).map_err(LayerError::Write)?;
         }
-        let text = path.display().to_string();
-        let read = |source| LayerError::Archive { path: text.clone(), source };
-        let real = fs::canonicalize(&path).map_err(read)?;
-        let real_store = fs::canonicalize(&store).map_err(read)?;
-        if real == real_store || !real.starts_with(&real_store) {
-            return Err(LayerError::Outside(text));
-        }
-        if !fs::symlink_metadata(&real).map_err(read)?.is_file() {
-            return Err(LayerError::Kind(text));
-        }
-        let file = File::open(&real).map_err(read)?;
-        Ok((path, file))
     }
 }
 
