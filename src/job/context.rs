@@ -159,7 +159,7 @@ impl Job {
         let mut tags = Vec::<Tag>::new();
         for tag in asked("NIXLAYER_TAGS").unwrap_or_default().split_whitespace() {
             let tag = tag.parse().map_err(JobError::Tags)?;
-            // On the default branch, the branch's name and the default one's are the same.
+            // `latest $CI_COMMIT_REF_SLUG` names one twice on a branch called `latest`.
             if !tags.contains(&tag) {
                 tags.push(tag);
             }

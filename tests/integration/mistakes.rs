@@ -199,12 +199,13 @@ fn every_mistake_in_an_expression_says_where_it_is() {
         ("place in a list", "default.nix#2", "[ 1 2 ]\n".to_owned()),
         ("word of the network's", "default.nix", layered("SSL_timed_out")),
         ("flake", "flake#misspelt", String::new()),
+        ("flake of the whole project", ".#misspelt", String::new()),
         ("file of a flake that is called like one of the project's", "flake#vendored", "1\n".to_owned()),
     ] {
         let job = TestJob::image_of_expression(&expression)
             .file("worker.nix", &layered("\n    hello\n    helo"))
             .file("nothing/README.md", "")
-            .file("flake/flake.nix", FLAKE)
+            .file(if spec == ".#misspelt" { "flake.nix" } else { "flake/flake.nix" }, FLAKE)
             .file("flake/vendored/default.nix", "\n\n  throw \"oh no\"\n")
             .variable("NIXLAYER_SPEC", spec);
 

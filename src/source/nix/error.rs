@@ -1,11 +1,12 @@
 //! What can go wrong with Nix.
 
-use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::Said;
+use crate::folder::Folder;
 use crate::nix::STORE_DIR;
+use crate::source::store_file;
 use crate::spec::ProjectPath;
 
 /// Bytes of a file of the project that is compared with its copy in the store.
@@ -134,11 +135,12 @@ impl NixError {
         let of_copy = |place: &String| {
             let (_, below) = place.strip_prefix(STORE_DIR)?.split_once("-source/")?;
             let (copy, file) = (place.split(':').next()?, below.split(':').next()?);
-            let folder = Path::new(flake?.as_str());
-            let is_of = |folder: &&Path| are_equal(Path::new(copy), &project.join(folder).join(file));
+            let folder = flake?.as_str();
+            let folder = if folder == "." { String::new() } else { format!("{folder}/") };
             // The copy is of the folder, or of all that is kept with it in one repository.
-            let folder = [folder, Path::new("")].into_iter().find(is_of)?;
-            Some(folder.join(below).display().to_string())
+            let folders = [folder, String::new()];
+            let is_of = |folder: &&String| is_copy(Path::new(copy), project, &format!("{folder}{file}"));
+            folders.iter().find(is_of).map(|folder| format!("{folder}{below}"))
         };
         let places = || said.places.iter();
         match places().find_map(of_project).or_else(|| places().find_map(of_copy)) {
@@ -148,17 +150,18 @@ impl NixError {
     }
 }
 
-/// Whether two files are the same, as far as expressions are long.
-fn are_equal(copy: &Path, file: &Path) -> bool {
-    let length = |path: &Path| path.metadata().ok().filter(Metadata::is_file).map(|found| found.len());
-    let same_length = length(copy).is_some_and(|copy| copy <= MOST_COMPARED && length(file) == Some(copy));
-    same_length && fs::read(copy).is_ok_and(|copy| fs::read(file).is_ok_and(|file| copy == file))
+/// Whether a file of the store is one of the project. What Nix has said of both may be the author's own words.
+fn is_copy(copy: &Path, project: &Path, file: &str) -> bool {
+    let mut copied = Vec::new();
+    let read = store_file::open(copy).and_then(|copy| copy.take(MOST_COMPARED).read_to_end(&mut copied));
+    let own = || Folder::open(project).and_then(|project| project.read(file, MOST_COMPARED));
+    read.is_ok() && own().is_ok_and(|own| own == copied)
 }
 
 /// Whether an error speaks of the host or the network, so that another try or the admin may help.
 ///
-/// Its first line says so in words of Nix, at its beginning, or of the system, at its end. All else may be the
-/// author's own words.
+/// Its first line says so in words of Nix, at its beginning, or of the system, at its end. Whoever throws an error in
+/// these words has it tried again.
 pub(super) fn is_of_host(error: &str) -> bool {
     const OF_NIX: [&str; 5] = [
         "cannot connect to daemon",
@@ -210,6 +213,20 @@ mod tests {
         let error = NixError::Refused { said: Said::last(trace) }.in_project(Path::new("/builds/app"), None);
 
         assert!(error.to_string().starts_with("default.nix:2:1: oh no"), "{error}");
+    }
+
+    /// It is printed like the places that Nix adds.
+    #[test]
+    fn a_place_that_the_author_writes_leads_nowhere() {
+        let project = tempfile::tempdir().unwrap();
+        for place in ["/nix/store/0abc-source/../../../proc/self/pagemap", "/nix/store/../proc/x-source/x"] {
+            let trace = format!("error: oh no\n\n       at {place}:1:1:\n");
+
+            let error = NixError::Refused { said: Said::last(&trace) }
+                .in_project(project.path(), Some(&"./.".parse().unwrap()));
+
+            assert!(matches!(error, NixError::Refused { .. }), "{place}");
+        }
     }
 
     #[test]
