@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 
@@ -21,6 +22,9 @@ pub(super) enum Ended {
     /// The runner asked for the end of the stage meanwhile.
     Cancelled,
 }
+
+/// How long it takes at most to hear of a signal that has come.
+const HEARING: Duration = Duration::from_millis(2);
 
 /// Variables of the driver's own environment that scripts and Nix get as they are.
 const PASSED_ON: [&str; 6] = ["USER", "LOGNAME", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NIX_SSL_CERT_FILE"];
@@ -58,7 +62,12 @@ impl Driver<'_> {
                 sandbox.terminate(&mut child, self.config.limits.grace).await?;
                 Ok(Ended::Cancelled)
             }
-            status = child.wait() => Ok(Ended::With(exit_code(status?))),
+            status = child.wait() => {
+                let code = exit_code(status?);
+                // Whoever was waiting for the script may hear of its end first.
+                let asked = tokio::time::timeout(HEARING, received(asked_to_end)).await;
+                Ok(asked.map_or(Ended::With(code), |()| Ended::Cancelled))
+            }
         }
     }
 
