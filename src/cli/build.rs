@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     definition: String,
     #[command(flatten)]
     options: DefinitionOptions,
-    /// Where the image goes: `HOST/REPOSITORY[:TAG]` or `oci:FOLDER`; may be given several times
+    /// Where the image goes: `HOST/REPOSITORY[:TAG]` or `oci:FOLDER[:TAG]`; may be given several times
     #[arg(long, required = true, value_name = "DEST")]
     to: Vec<Target>,
     /// Makes every layer, and compares what comes of it with what records say of it
@@ -42,12 +42,17 @@ async fn build_spec(file: &str, arguments: &Arguments, driver: &Driver<'_>) -> R
     let place = SpecPlace::open(file, &arguments.options, driver)?;
     let build = place.build();
     let prepared = build.prepare(&show).await?;
+    let mut pushed = Vec::new();
     for target in &arguments.to {
         let destination = target.destination(driver)?;
         let tags = target.tag().map_or_else(|| place.tags(), |tag| Ok(vec![tag.clone()]))?;
-        let reuse = place.reuse(target.repository(), arguments.verify_layers)?;
+        let mut reuse = place.reuse(target.repository(), arguments.verify_layers)?;
+        if let Some(repository) = target.repository() {
+            reuse.add(&pushed, repository);
+        }
         let effort = driver.effort(target.host());
         target.summarise(&prepared.publish(&destination, &tags, effort, &reuse, &show).await?);
+        pushed.extend(target.repository().cloned().zip(tags.first().cloned()));
     }
     Ok(())
 }
@@ -55,13 +60,19 @@ async fn build_spec(file: &str, arguments: &Arguments, driver: &Driver<'_>) -> R
 async fn build_nix(wanted: &Installable, arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
     let place = NixPlace::open(wanted, &arguments.options, driver)?;
     let images = place.build().prepare(&show).await?;
+    let mut pushed = Vec::new();
     for target in &arguments.to {
         for (target, image) in targets(target, &images)? {
             let destination = target.destination(driver)?;
-            let tags = [target.tag().cloned().map_or_else(|| image.tag(), Ok)?];
-            let reuse = place.reuse(target.repository(), arguments.verify_layers)?;
+            let tag = image.tag_or(target.tag())?;
+            let mut reuse = place.reuse(target.repository(), arguments.verify_layers)?;
+            if let Some(repository) = target.repository() {
+                reuse.add(&pushed, repository);
+            }
             let effort = driver.effort(target.host());
-            target.summarise(&image.publish(&destination, &tags, effort, &reuse, &show).await?);
+            let tags = std::slice::from_ref(&tag);
+            target.summarise(&image.publish(&destination, tags, effort, &reuse, &show).await?);
+            pushed.extend(target.repository().cloned().map(|repository| (repository, tag)));
         }
     }
     Ok(())
@@ -75,7 +86,7 @@ fn targets<'a>(target: &Target, images: &'a [NixImage]) -> Result<Vec<(Target, &
     let mut taken = BTreeSet::new();
     let mut targets = Vec::new();
     for image in images {
-        let tag = target.tag().cloned().map_or_else(|| image.tag(), Ok)?;
+        let tag = image.tag_or(target.tag())?;
         if !taken.insert((&image.name, tag)) {
             let error = format!("two images are called `{}`, and have one tag", image.name);
             return Err(Failure::build(

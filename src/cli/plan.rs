@@ -88,7 +88,7 @@ async fn of_nix(
         None => image.outlook(None, &reuse, show).await?,
         Some(target) => {
             let destination = target.destination(driver)?;
-            let tags = [target.tag.clone().map_or_else(|| image.tag(), Ok)?];
+            let tags = [image.tag_or(target.tag.as_ref())?];
             image.outlook(Some((&destination, &tags)), &reuse, show).await?
         }
     };

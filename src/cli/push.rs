@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// `docker-archive:FILE[:NAME]`, `oci-archive:FILE[:NAME]`, `oci:FOLDER[:NAME]`, the file or folder of an archive,
     /// `-` for standard input, or a program that writes an archive, such as the `result` of `streamLayeredImage`
     source: Source,
-    /// Where the image goes: `HOST/REPOSITORY[:TAG]` or `oci:FOLDER`; without a tag, the image's own
+    /// Where the image goes: `HOST/REPOSITORY[:TAG]` or `oci:FOLDER[:TAG]`; without a tag, the image's own
     #[arg(value_name = "DEST")]
     to: Target,
     /// Makes every layer, and compares what comes of it with what records say of it

@@ -15,7 +15,7 @@ use crate::stage::Driver;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Registry(Image),
-    OciLayout(PathBuf),
+    OciLayout { folder: PathBuf, tag: Option<Tag> },
 }
 
 /// An image in a registry.
@@ -29,10 +29,11 @@ impl std::str::FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("oci:") {
-            Some("") => Err("a folder follows `oci:`".to_owned()),
-            Some(folder) => Ok(Self::OciLayout(folder.into())),
-            None => text.parse().map(Self::Registry),
+        let Some(layout) = text.strip_prefix("oci:") else { return text.parse().map(Self::Registry) };
+        let (folder, tag) = with_tag(layout)?;
+        match folder {
+            "" => Err("a folder follows `oci:`".to_owned()),
+            folder => Ok(Self::OciLayout { folder: folder.into(), tag }),
         }
     }
 }
@@ -45,20 +46,23 @@ impl std::str::FromStr for Image {
         if text.contains('@') {
             return Err("the digest of an image follows from what is in it: name a tag".to_owned());
         }
-        let error = |error: ReferenceError| error.to_string();
         // What has no host would be on Docker's registry, which hardly anybody means here.
         let host = text.split_once('/').map_or("", |(host, _)| host);
         if !host.contains(['.', ':']) && host != "localhost" {
             return Err("write `HOST/REPOSITORY[:TAG]`, for Docker's registry `docker.io/NAME`".to_owned());
         }
-        let (repository, tag) = match text.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
-            Some(_) | None => (text, None),
-        };
-        Ok(Self {
-            repository: repository.parse().map_err(error)?,
-            tag: tag.map(str::parse).transpose().map_err(error)?,
-        })
+        let (repository, tag) = with_tag(text)?;
+        Ok(Self { repository: repository.parse().map_err(|error: ReferenceError| error.to_string())?, tag })
+    }
+}
+
+/// A place and the tag behind it, as far as there is one.
+fn with_tag(text: &str) -> Result<(&str, Option<Tag>), String> {
+    match text.rsplit_once(':') {
+        Some((place, tag)) if !tag.contains('/') => {
+            Ok((place, Some(tag.parse().map_err(|error: ReferenceError| error.to_string())?)))
+        }
+        Some(_) | None => Ok((text, None)),
     }
 }
 
@@ -85,7 +89,9 @@ impl Target {
     /// Where the image goes.
     pub(super) fn destination(&self, driver: &Driver<'_>) -> Result<Destination, Failure> {
         match self {
-            Self::OciLayout(folder) => Ok(Destination::OciLayout(Arc::new(OciLayout::open(folder.clone())?))),
+            Self::OciLayout { folder, .. } => {
+                Ok(Destination::OciLayout(Arc::new(OciLayout::open(folder.clone())?)))
+            }
             Self::Registry(image) => image.destination(driver),
         }
     }
@@ -93,8 +99,7 @@ impl Target {
     /// The tag that it names.
     pub(super) fn tag(&self) -> Option<&Tag> {
         match self {
-            Self::Registry(image) => image.tag.as_ref(),
-            Self::OciLayout(_) => None,
+            Self::Registry(Image { tag, .. }) | Self::OciLayout { tag, .. } => tag.as_ref(),
         }
     }
 
@@ -102,7 +107,7 @@ impl Target {
     pub(super) fn repository(&self) -> Option<&Repository> {
         match self {
             Self::Registry(image) => Some(&image.repository),
-            Self::OciLayout(_) => None,
+            Self::OciLayout { .. } => None,
         }
     }
 
@@ -110,9 +115,9 @@ impl Target {
     pub(super) fn below(&self, name: &str) -> Result<Self, Failure> {
         match self {
             // What is no name in a registry could lead out of the folder.
-            Self::OciLayout(folder) => {
+            Self::OciLayout { folder, tag } => {
                 below("localhost", name)?;
-                Ok(Self::OciLayout(folder.join(name)))
+                Ok(Self::OciLayout { folder: folder.join(name), tag: tag.clone() })
             }
             Self::Registry(Image { repository, tag }) => {
                 let repository = below(&repository.to_string(), name)?;
@@ -130,7 +135,7 @@ impl Target {
                 Self::Registry(Image { repository, .. }) => {
                     say(&format!("image:  {}", repository.with_tag(tag)))
                 }
-                Self::OciLayout(folder) => say(&format!("image:  oci:{}:{tag}", folder.display())),
+                Self::OciLayout { folder, .. } => say(&format!("image:  oci:{}:{tag}", folder.display())),
             }
         }
     }
@@ -145,4 +150,24 @@ fn below(place: &str, name: &str) -> Result<Repository, Failure> {
     format!("{place}/{name}")
         .parse()
         .map_err(|error: ReferenceError| Failure::build(error, "give the image a name that a registry takes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_stands_behind_the_last_colon() {
+        let of_layout = |text: &str| match text.parse().unwrap() {
+            Target::OciLayout { folder, tag } => (folder.display().to_string(), tag),
+            Target::Registry(image) => panic!("{image:?}"),
+        };
+
+        assert_eq!(of_layout("oci:images/app"), ("images/app".to_owned(), None));
+        assert_eq!(of_layout("oci:app:1.2"), ("app".to_owned(), Some("1.2".parse().unwrap())));
+        assert_eq!(of_layout("oci:a:b/app"), ("a:b/app".to_owned(), None));
+        for text in ["oci:", "oci::1", "oci:app:1+b", "localhost:5000/app:1+b"] {
+            text.parse::<Target>().unwrap_err();
+        }
+    }
 }

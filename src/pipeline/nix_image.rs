@@ -94,6 +94,11 @@ impl NixImage {
         self.tag.as_ref().map_or_else(|| Ok(Tag::latest()), |own| own.parse().map_err(BuildError::Tag))
     }
 
+    /// `given`, or else its own [`tag`](Self::tag).
+    pub fn tag_or(&self, given: Option<&Tag>) -> Result<Tag, BuildError> {
+        given.map_or_else(|| self.tag(), |tag| Ok(tag.clone()))
+    }
+
     /// What [`publish`](Self::publish) would do; none of an image that is finished, of which nothing is built.
     pub async fn outlook(
         &self,

@@ -39,6 +39,17 @@ pub struct Reuse {
     pub verify: bool,
 }
 
+/// So many images of one run are looked at for layers of another one.
+const SIBLINGS: usize = 8;
+
+impl Reuse {
+    /// Adds images that have been pushed just before, as far as their layers may serve in `repository`.
+    pub fn add(&mut self, pushed: &[(Repository, Tag)], repository: &Repository) {
+        let near = |(other, _): &&(Repository, Tag)| other.registry() == repository.registry();
+        self.from.extend(pushed.iter().filter(near).take(SIBLINGS).cloned());
+    }
+}
+
 /// What is known of the layers of some keys.
 #[derive(Default)]
 pub(super) struct KnownLayers {

@@ -65,7 +65,11 @@ impl ImageJob<'_> {
                 log.line(format!("{repository}:"));
             }
             let from = usual_reuse(&repository, &variable);
-            let reuse = self.driver.reuse(from, self.request.verify_layers, &|line| log.line(line))?;
+            let mut reuse = self.driver.reuse(from, self.request.verify_layers, &|line| log.line(line))?;
+            let before = pushed
+                .iter()
+                .filter_map(|image| Some((image.repository.clone(), image.tags.first()?.clone())));
+            reuse.add(&before.collect::<Vec<_>>(), &repository);
             let destination = Destination::Registry {
                 registry: Arc::clone(&self.registry),
                 repository: repository.clone(),

@@ -97,6 +97,8 @@ fn a_list_and_a_set_are_pushed_below_the_project_by_the_names_of_their_images() 
         let (web, worker) = (format!("web-{}", job.mark()), format!("worker-{}", job.mark()));
         let expected = [format!("team/app/{web}:1"), format!("team/app/{worker}:2")];
         assert_eq!(job.tags(), expected, "{}", outcome.trace);
+        // Both have the same packages.
+        assert!(outcome.trace.contains("layers: 0 (0 B) built, "), "{}", outcome.trace);
         assert_eq!(title(&job, &format!("team/app/{web}"), "1"), web);
         assert_eq!(title(&job, &format!("team/app/{worker}"), "2"), worker);
     }
