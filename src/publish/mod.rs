@@ -80,7 +80,12 @@ impl Destination {
             Self::Registry { registry, repository } => registry.put_blob(repository, make, open).await,
             Self::OciLayout(layout) => {
                 let (layout, blob) = (Arc::clone(layout), make());
-                blocking(move || layout.put_blob(blob)).await
+                // Whoever waits holds it: when nobody does any more, the thread is to end, and its file to go.
+                let waiting = Arc::new(());
+                let waited_for = Arc::downgrade(&waiting);
+                let stored = blocking(move || layout.put_blob(blob, &|| waited_for.strong_count() > 0)).await;
+                drop(waiting);
+                stored
             }
         }
     }

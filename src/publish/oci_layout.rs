@@ -36,11 +36,14 @@ impl OciLayout {
         Ok(layout)
     }
 
-    /// Writes a blob, on a thread that may block. It counts once it is complete.
-    pub(super) fn put_blob(&self, mut blob: Blob) -> Result<Stored, PublishError> {
+    /// Writes a blob, on a thread that may block, as long as it is `wanted`. It counts once it is complete.
+    pub(super) fn put_blob(&self, mut blob: Blob, wanted: &dyn Fn() -> bool) -> Result<Stored, PublishError> {
         let folder = self.folder.join("blobs/sha256");
         let mut file = NamedTempFile::new_in(&folder).map_err(trouble(&folder))?;
         while let Some(chunk) = blob.blocking_next() {
+            if !wanted() {
+                return Err(trouble(file.path())(io::ErrorKind::Interrupted.into()));
+            }
             file.write_all(&chunk).map_err(trouble(file.path()))?;
         }
         let BlobEnd { digest, size } = blob.blocking_end()?;
@@ -131,10 +134,14 @@ fn trouble(path: &Path) -> impl Fn(io::Error) -> PublishError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
     use bytes::Bytes;
 
     use super::*;
     use crate::oci::{Digest, ImageSource, Platform};
+    use crate::publish::Destination;
 
     fn image(created: &str) -> Image {
         Image::assemble(ImageSource {
@@ -184,8 +191,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = OciLayout::open(folder.path().to_owned()).unwrap();
 
-        let first = layout.put_blob(Blob::of(Bytes::from_static(b"abc"))).unwrap();
-        let second = layout.put_blob(Blob::of(Bytes::from_static(b"abc"))).unwrap();
+        let first = layout.put_blob(Blob::of(Bytes::from_static(b"abc")), &|| true).unwrap();
+        let second = layout.put_blob(Blob::of(Bytes::from_static(b"abc")), &|| true).unwrap();
 
         assert_eq!((first.reused, second.reused), (false, true));
         let blobs = folder.path().join("blobs/sha256");
@@ -202,7 +209,7 @@ mod tests {
             writer.write_all(b"abcd").unwrap();
         });
 
-        let error = layout.put_blob(blob).unwrap_err();
+        let error = layout.put_blob(blob, &|| true).unwrap_err();
 
         thread.join().unwrap();
         assert!(matches!(error, PublishError::ProducerGone));
@@ -221,5 +228,34 @@ mod tests {
             assert!(matches!(error, PublishError::LayoutIndex { .. }), "{text}");
             assert_eq!(fs::read_to_string(folder.path().join("index.json")).unwrap(), text);
         }
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_nobody_waits_for_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Arc::new(OciLayout::open(folder.path().to_owned()).unwrap());
+        let files = || fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count();
+        let (mut writer, blob) = Blob::channel(4);
+        let blob = Mutex::new(Some(blob));
+        let put = tokio::spawn(async move {
+            let make = move || blob.lock().unwrap().take().unwrap();
+            Destination::OciLayout(layout).put_blob(&make).await
+        });
+        let started = Instant::now();
+        let long = move || started.elapsed() > Duration::from_secs(30);
+        let producer = tokio::task::spawn_blocking(move || {
+            while !long() {
+                writer.write_all(b"abcd")?;
+            }
+            io::Result::Ok(())
+        });
+        while files() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+
+        put.abort();
+
+        producer.await.unwrap().unwrap_err();
+        assert_eq!(files(), 0);
     }
 }
