@@ -63,8 +63,12 @@ fn job_variable(key: &str, value: &str) -> Variable {
 
 fn layout_folder(text: &str) -> Result<PathBuf, String> {
     match text.strip_prefix("oci:") {
-        Some(folder) if !folder.is_empty() => Ok(folder.into()),
-        Some(_) | None => Err("write oci:FOLDER".to_owned()),
+        Some(folder)
+            if !folder.is_empty() && !folder.rsplit('/').next().is_some_and(|name| name.contains(':')) =>
+        {
+            Ok(folder.into())
+        }
+        Some(_) | None => Err("write oci:FOLDER; the tags are the job's".to_owned()),
     }
 }
 

@@ -29,6 +29,10 @@ pub struct OciLayout {
 impl OciLayout {
     /// The layout in `folder`, which is made where it is missing.
     pub fn open(folder: PathBuf) -> Result<Self, PublishError> {
+        let holds_something = fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
+        if holds_something && !folder.join("oci-layout").exists() {
+            return Err(trouble(&folder)(io::Error::other("it holds something else than an image layout")));
+        }
         let blobs = folder.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(trouble(&blobs))?;
         let layout = Self { folder, index: Mutex::default() };
@@ -228,6 +232,17 @@ mod tests {
             assert!(matches!(error, PublishError::LayoutIndex { .. }), "{text}");
             assert_eq!(fs::read_to_string(folder.path().join("index.json")).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_folder_of_something_else_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("notes.txt"), "").unwrap();
+
+        let refused = OciLayout::open(folder.path().to_owned()).unwrap_err();
+
+        assert!(matches!(refused, PublishError::Layout { .. }), "{refused:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]
