@@ -8,7 +8,7 @@ use tokio::time::Interval;
 
 use super::{Fate, LayerReport};
 
-/// How long the log is quiet at most: GitLab tells a runner of a cancelled job when it sends some log.
+/// How long [`Patience`] lets the log be quiet: GitLab tells a runner of a cancelled job when it sends some log.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// What happens on the way, for whoever watches.

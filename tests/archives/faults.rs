@@ -117,14 +117,9 @@ fn a_push_that_waits_for_its_registry_says_so() {
         Seed::of(vec![layer("opt/large", &noise((1 << 20) + 100_000, 47)), layer("etc/motd", b"hello")]);
     write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
 
-    let mut child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    // After half a minute, the push would say that the registry is silent.
-    let said = lines.find(|line| line.contains("layers are there") || line.contains("silent"));
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    child.wait().unwrap();
+    let said = said_while_waiting(&machine);
 
-    assert!(said.as_ref().is_some_and(|line| line.contains("0 of 2 layers are there")), "{said:?}");
+    assert!(said.contains("0 of 2 layers are there"), "{said}");
 }
 
 #[test]
@@ -139,13 +134,36 @@ fn a_push_that_waits_for_an_answer_says_so() {
     machine.reached_at(proxy.address());
     write(&machine.place("new.tar"), &Seed::new(48).streamed(&["app:x"]));
 
+    let said = said_while_waiting(&machine);
+
+    assert!(said.contains("0 of 1 layers are there"), "{said}");
+}
+
+#[test]
+fn a_push_that_waits_for_its_manifest_says_so() {
+    let mut machine = Machine::new();
+    let proxy = FaultProxy::start(
+        machine.registry.address(),
+        |seen| matches!(seen.site, Site::PutDigest | Site::PutTag).then_some(Kind::Hang),
+        |_| {},
+    );
+    machine.reached_at(proxy.address());
+    write(&machine.place("new.tar"), &Seed::new(49).streamed(&["app:x"]));
+
+    let said = said_while_waiting(&machine);
+
+    assert!(said.contains("2 of 2 layers are there"), "{said}");
+}
+
+/// What a push of `new.tar` says as soon as it has to wait. It is ended then.
+fn said_while_waiting(machine: &Machine) -> String {
     let mut child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // After half a minute, it would say that the registry is silent.
     let said = lines.find(|line| line.contains("layers are there") || line.contains("silent"));
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     child.wait().unwrap();
-
-    assert!(said.as_ref().is_some_and(|line| line.contains("0 of 1 layers are there")), "{said:?}");
+    said.unwrap_or_default()
 }
 
 #[test]
