@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 
-use nixlayer::oci::Digest;
+use nixlayer::oci::{Digest, Manifest};
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, diff_id, fail, write};
@@ -258,4 +258,30 @@ fn a_layout_that_lies_is_refused() {
     let said = fail(&machine.push(&["oci:layout", &machine.tagged("x")]));
     assert!(said.contains("error: `layout` cannot be used\n  cause: it cannot be read"), "{said}");
     assert_eq!(machine.registry.tags(), []);
+}
+
+#[test]
+fn a_damaged_layer_of_a_layout_is_called_so_from_a_pipe_too() {
+    let machine = Machine::new();
+    write(&machine.place("a.tar"), &Seed::of(vec![layer("etc/motd", b"hello")]).streamed(&["app:x"]));
+    let file = machine.place("layout.tar");
+    crate::machine::skopeo(&[
+        "copy",
+        &format!("docker-archive:{}", machine.place("a.tar").display()),
+        &format!("oci-archive:{}:x", file.display()),
+    ]);
+    crate::machine::succeed(&machine.push(&["oci-archive:layout.tar", &machine.tagged("x")]));
+    let digest = Manifest::parse(&machine.manifest("x")).unwrap().layers[0].digest;
+
+    // Another time in the header of its gzip, which changes neither the length nor the tar.
+    let (blob, mut bytes) = (machine.blob(&digest), fs::read(&file).unwrap());
+    let at = bytes.windows(blob.len()).position(|window| window == blob).unwrap();
+    bytes[at + 4] ^= 1;
+    write(&file, &bytes);
+
+    for source in ["oci-archive:-", "-"] {
+        let said = fail(&machine.push_from(&file, &[source, &machine.tagged("y")]));
+        assert!(said.contains(&format!("and should be `{digest}`")), "{source}: {said}");
+        assert!(!said.contains("into a file"), "{source}: {said}");
+    }
 }

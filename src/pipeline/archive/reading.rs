@@ -47,7 +47,7 @@ pub(super) enum Travel {
     },
     /// As it is in the archive.
     AsItIs {
-        /// What it should be, if the image says so.
+        /// What it should be, if the image or its place in an image layout says so.
         digest: Option<Digest>,
         compression: nix::Compression,
     },
@@ -140,8 +140,17 @@ impl Reading {
                 return Travel::Compressed { diff_id: diff_id.or_else(|| layer.said_diff_id()) };
             }
         }
-        let said = said.and_then(|said| Some(said.blob.as_ref()?.digest));
-        Travel::AsItIs { digest: said, compression: layer.compression() }
+        let digest = match &self.wanted {
+            Some(_) => said.and_then(|said| Some(said.blob.as_ref()?.digest)),
+            None => self.in_layout_as(layer.member()),
+        };
+        Travel::AsItIs { digest, compression: layer.compression() }
+    }
+
+    /// What a member of a stream should be, by its place in an image layout. Docker's names say nothing for sure.
+    fn in_layout_as(&self, member: &MemberName) -> Option<Digest> {
+        let is_blob = self.source.form() != Form::Docker && member.as_str().starts_with("blobs/sha256/");
+        member.digest().filter(|_| is_blob)
     }
 
     /// Reads a layer, and writes it into `leaving` as it travels.
