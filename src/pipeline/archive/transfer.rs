@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::decision::Decision;
+use super::decision::{Decision, Lookup};
 use super::leaving::{Failed, send};
 use super::media_type_of;
 use super::reading::{Arrival, Order, Passed, Reading, Travel};
@@ -21,16 +21,15 @@ use crate::source::archive::{ArchiveFault, MemberName};
 
 /// The layers of an archive on their way to a destination.
 pub(super) struct Transfer<'a, 'e> {
-    pub(super) destination: &'a Destination,
-    pub(super) earlier: &'a mut Earlier<'e>,
+    destination: &'a Destination,
+    earlier: &'a mut Earlier<'e>,
     effort: Effort,
-    pub(super) compression: Compression,
+    compression: Compression,
     /// Whether the registry has lost what its images name.
-    pub(super) lost: bool,
+    lost: bool,
     workers: Workers,
     slots: Arc<Semaphore>,
     under_way: JoinSet<Result<Done, BuildError>>,
-    pub(super) known: BTreeMap<MemberName, KnownLayers>,
     arrived: usize,
     sent: BTreeMap<MemberName, Sent>,
 }
@@ -51,6 +50,8 @@ struct Done {
     layer: LayerDigests,
     fate: Fate,
     sent: u64,
+    /// What it is to be compared with.
+    known: KnownLayers,
 }
 
 impl Sent {
@@ -77,7 +78,6 @@ impl<'a, 'e> Transfer<'a, 'e> {
             workers: Workers::new(effort.threads.get()),
             slots: Arc::new(Semaphore::new(effort.uploads.get())),
             under_way: JoinSet::new(),
-            known: BTreeMap::new(),
             arrived: 0,
             sent: BTreeMap::new(),
         }
@@ -155,7 +155,14 @@ impl<'a, 'e> Transfer<'a, 'e> {
         reading: &Reading,
         sender: &mpsc::Sender<Arrival>,
     ) -> Result<(), BuildError> {
-        let decision = self.decide(&arrival, reading.source.is_lasting()).await?;
+        let mut lookup = Lookup {
+            destination: self.destination,
+            earlier: self.earlier,
+            compression: self.compression,
+            lost: self.lost,
+            lasting: reading.source.is_lasting(),
+        };
+        let decision = lookup.decide(&arrival).await?;
         let Arrival { member, travel, order, digests, .. } = arrival;
         let (destination, chunk) = (self.destination.clone(), self.effort.chunk);
         let (reading, sender, slots) = (reading.clone(), sender.clone(), Arc::clone(&self.slots));
@@ -163,42 +170,45 @@ impl<'a, 'e> Transfer<'a, 'e> {
             let again = |failed: Failed| reading.blob_again(&member, travel, &sender, chunk, failed);
             let digests = async { digests.await.map_err(|_| PublishError::ProducerGone) };
             let slot = async { slots.acquire().await.map_err(|_| BuildError::Thread) };
+            let there = |member, layer, fate| {
+                Ok(Done { number, member, travel, layer, fate, sent: 0, known: KnownLayers::default() })
+            };
             // The thread that asked waits for the order, or its error is at hand.
-            let (layer, stored) = match decision {
+            let (layer, stored, known) = match decision {
                 Decision::There { fate, layer } => {
                     let _ = order.send(Order::Check);
                     digests.await?;
-                    return Ok(Done { number, member, travel, layer, fate, sent: 0 });
+                    return there(member, layer, fate);
                 }
                 Decision::Likely(blobs) => {
                     let _ = order.send(Order::Check);
                     let layer = digests.await?;
                     if blobs.contains(&layer.digest) {
-                        return Ok(Done { number, member, travel, layer, fate: Fate::Reused, sent: 0 });
+                        return there(member, layer, Fate::Reused);
                     }
                     let _slot = slot.await?;
-                    (layer, send(&destination, None, None, again).await?)
+                    (layer, send(&destination, None, None, again).await?, KnownLayers::default())
                 }
-                Decision::Send(open) => {
+                Decision::Send { open, known } => {
                     let _slot = slot.await?;
                     let (writer, blob) = Blob::channel(chunk);
                     let _ = order.send(Order::Send(writer));
                     let stored = send(&destination, open, Some(blob), again).await?;
-                    (digests.await?, stored)
+                    (digests.await?, stored, known)
                 }
             };
             if stored.digest != layer.digest {
                 return Err(reading.source.error(ArchiveFault::Changed(member)).into());
             }
             let fate = if stored.reused { Fate::There } else { Fate::New };
-            Ok(Done { number, member, travel, layer, fate, sent: stored.sent })
+            Ok(Done { number, member, travel, layer, fate, sent: stored.sent, known })
         });
         Ok(())
     }
 
     /// Takes note of a layer that is there.
     async fn finish(&mut self, done: Done) -> Result<(), BuildError> {
-        let Done { number, member, travel, layer, fate, sent } = done;
+        let Done { number, member, travel, layer, fate, sent, known } = done;
         let (key, media_type) = match travel {
             Travel::Compressed { .. } => {
                 let key = LayerKey::of_tar(&self.compression.id(), &layer.diff_id);
@@ -221,8 +231,7 @@ impl<'a, 'e> Transfer<'a, 'e> {
             {
                 self.earlier.say(format!("a layer record cannot be kept: {error}"));
             }
-            let contradiction = self.known.get(&member).and_then(|known| known.contradiction(&record));
-            if let Some((said, by)) = contradiction {
+            if let Some((said, by)) = known.contradiction(&record) {
                 return Err(BuildError::Unlike {
                     by: by.clone(),
                     of_commands: false,
