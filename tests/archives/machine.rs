@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -188,6 +190,16 @@ fn machine(host: &str, key: Option<&TempDir>) -> TempDir {
     let auth = STANDARD.encode(format!("{USER}:{PASSWORD}"));
     fs::write(place("auth.json"), json!({ "auths": { host: { "auth": auth } } }).to_string()).unwrap();
     folder
+}
+
+/// What a push said that was asked to end, and is to do so soon: what does not shall not hold up the test.
+pub(crate) fn ended(mut child: Child) -> Output {
+    let asked = Instant::now();
+    while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(30) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    child.wait_with_output().unwrap()
 }
 
 /// What a program printed, given that it did not fail.

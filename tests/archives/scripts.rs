@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{Machine, fail, succeed, write};
+use crate::machine::{Machine, ended, fail, succeed, write};
 use crate::seed::Seed;
 
 fn program(path: &Path, script: &str) {
@@ -60,14 +61,14 @@ fn a_program_that_fails_is_told_with_its_last_words() {
 fn a_program_ends_with_the_push() {
     let machine = Machine::new();
     program(&machine.place("result"), "echo $$ > pid; trap '' TERM; while :; do sleep 0.1; done");
-    let child = machine.start(&["./result", &machine.tagged("x")]);
-    let pid = started_as(&machine);
+    let mut child = machine.start(&["./result", &machine.tagged("x")]);
+    let program = Program::of(&machine, &mut child);
 
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = ended(child);
 
     assert!(fail(&output).contains("interrupted"));
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    assert!(!program.is_there());
 }
 
 /// However early it is asked to end: here, with its program running, it has not read yet who may push.
@@ -81,27 +82,48 @@ fn a_program_ends_with_a_push_that_has_hardly_begun() {
         let text = fs::read(&login).unwrap();
         fs::remove_file(&login).unwrap();
         mknodat(CWD, &login, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let child = machine.start(&["./result", &machine.tagged("x")]);
-        let pid = started_as(&machine);
+        let mut child = machine.start(&["./result", &machine.tagged("x")]);
+        let program = Program::of(&machine, &mut child);
 
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        write(&login, &text);
-        let output = child.wait_with_output().unwrap();
+        // It waits for a push that reads, and if there is none, as long as the tests last.
+        thread::spawn(move || fs::write(&login, text));
+        let output = ended(child);
 
         assert!(fail(&output).contains("interrupted"));
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        assert!(!program.is_there());
     }
 }
 
-/// The number of the program, once it has written it down.
-fn started_as(machine: &Machine) -> i32 {
-    let started = Instant::now();
-    loop {
-        let text = fs::read_to_string(machine.place("pid")).unwrap_or_default();
-        if let Ok(pid) = text.trim().parse() {
-            return pid;
+/// The program of a push. It ends with the test at the latest.
+struct Program(Pid);
+
+impl Program {
+    /// The one that a push has started, once it has written its number down.
+    fn of(machine: &Machine, push: &mut Child) -> Self {
+        let started = Instant::now();
+        loop {
+            let text = fs::read_to_string(machine.place("pid")).unwrap_or_default();
+            if let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) {
+                return Self(pid);
+            }
+            if started.elapsed() > Duration::from_secs(60) {
+                let _ = push.kill();
+            }
+            assert!(push.try_wait().unwrap().is_none(), "the program never started");
+            thread::sleep(Duration::from_millis(10));
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "the program never started");
-        thread::sleep(Duration::from_millis(10));
+    }
+
+    fn is_there(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.0)).exists()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.is_there() {
+            let _ = kill_process(self.0, Signal::KILL);
+        }
     }
 }
