@@ -1,8 +1,11 @@
 //! What is there already is not sent again.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 
+use bzip2::read::BzEncoder;
+use liblzma::read::XzEncoder;
 use nixlayer::oci::{Digest, Manifest};
 
 use crate::machine::{Machine, REPOSITORY, fail, skopeo, succeed, write};
@@ -211,6 +214,31 @@ fn layers_that_are_compressed_in_a_docker_archive_are_not_sent_twice() {
 
     assert_eq!(machine.uploaded(before), 0);
     assert_eq!(machine.manifest("1"), old);
+    assert_eq!(machine.diff_ids("1"), seed.diff_ids());
+}
+
+/// Manifests have media types for gzip and zstd alone.
+#[test]
+fn layers_that_other_compressors_made_are_compressed_anew_and_found_by_their_records() {
+    let machine = Machine::new();
+    let seed = Seed::of(vec![layer("etc/motd", b"hello"), layer("etc/issue", b"hello")]);
+    let [mut xz, mut bzip2] = [Vec::new(), Vec::new()];
+    XzEncoder::new(seed.layers[0].as_slice(), 1).read_to_end(&mut xz).unwrap();
+    BzEncoder::new(seed.layers[1].as_slice(), bzip2::Compression::fast()).read_to_end(&mut bzip2).unwrap();
+    let list = manifest(&[("c.json", &["app:1"], &["xz".to_owned(), "bzip2".to_owned()])]).to_string();
+    let members: [(&str, &[u8]); 4] =
+        [("xz", &xz), ("bzip2", &bzip2), ("c.json", &seed.config), ("manifest.json", list.as_bytes())];
+    write(&machine.place("a.tar"), &archive(&members));
+
+    succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1")]));
+    let before = machine.registry.log().len();
+    let said = succeed(&machine.push(&["docker-archive:a.tar", &machine.tagged("1")]));
+
+    assert_eq!(machine.uploaded(before), 0, "{said}");
+    for layer in Manifest::parse(&machine.manifest("1")).unwrap().layers {
+        assert_eq!(layer.media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
+        assert!(!layer.annotations.is_empty());
+    }
     assert_eq!(machine.diff_ids("1"), seed.diff_ids());
 }
 

@@ -1,7 +1,7 @@
 //! Which layers of an archive are there already.
 //!
-//! A tar is found by its [record](crate::record), which says what it was compressed to. What is compressed in the
-//! archive has no record, as another archive may have the same tar compressed in another way: it is found by its
+//! What is compressed on the way is found by its [record](crate::record), which says what it was compressed to. What
+//! stays as it is has no record, as another archive may have the same tar compressed in another way: it is found by its
 //! digest, if the archive says that or names it so, or by its length. Only its bytes tell whether it really was that.
 
 use super::reading::{Arrival, Travel};

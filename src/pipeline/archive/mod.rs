@@ -3,8 +3,8 @@
 //!
 //! 1. A [thread](reading) goes through the archive, and asks at each layer what to do with it.
 //! 2. [`Transfer`](transfer::Transfer) knows which layers are there already, and sends the others while they are
-//!    read. Tars of Docker's archives are compressed on the way, and have records as the layers of a spec do; what is
-//!    compressed there, and whatever is in image layouts, stays as it is.
+//!    read. Those of Docker's archives are compressed on the way, and have records as the layers of a spec do; what
+//!    gzip or zstd has compressed there, and whatever is in image layouts, stays as it is.
 //! 3. When all has passed by, the image is checked against it, and only then the tags are let know.
 //!
 //! The configuration is the archive's own to the byte, and so is the manifest of an image layout.
