@@ -115,7 +115,8 @@ impl From<AuthError> for Failure {
             ),
             AuthError::CredentialsMissing { .. } => Self::build(
                 error,
-                "log in to the registry, so that its credentials are in the Docker configuration",
+                "log in with `skopeo login`, `podman login` or `docker login`, or let `REGISTRY_AUTH_FILE` name a file of \
+                 credentials; else `$XDG_RUNTIME_DIR/containers/auth.json` and `~/.docker/config.json` are read",
             ),
             AuthError::Denied { .. } | AuthError::NotGranted { .. } => Self::build(error, PROJECT_ACCESS),
             AuthError::NotEnabled { .. } => {

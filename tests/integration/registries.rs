@@ -191,6 +191,51 @@ fn registry_with_passwords_takes_dockers_own_file() {
 }
 
 #[test]
+fn credentials_are_found_where_skopeo_login_puts_them() {
+    let registry = DockerRegistry::start(Auth::Htpasswd { user: "ada", password: RIGHT });
+    let job = TestJob::example("hello").trusting(registry.address());
+    let there = format!("{}/team/app:1.0", registry.address());
+    let run = job.place("run").to_str().unwrap().to_owned();
+    fs::create_dir(&run).unwrap();
+    let login = ["login", "--tls-verify=false", "--username=ada", "--password", RIGHT, registry.address()];
+    succeed(Command::new("skopeo").args(login).env("XDG_RUNTIME_DIR", &run).output().unwrap());
+    let build = |name: &str, value: &str| job.build(&["image.yaml", "--to", &there], &[(name, value)]);
+
+    let (_, nobody) = printed(&build("XDG_RUNTIME_DIR", &(run.clone() + "/none")));
+    let pushed = build("XDG_RUNTIME_DIR", &run);
+
+    insta::assert_snapshot!("no_credentials", nobody.replace(registry.address(), "REGISTRY"));
+    printed(&assert_success(pushed));
+    assert!(digest(&format!("docker://{there}")).starts_with("sha256:"));
+}
+
+#[test]
+fn a_file_of_credentials_that_cannot_be_used_is_named() {
+    let job = TestJob::example("hello");
+    let mut all = String::new();
+    for (name, text) in [
+        ("missing", None),
+        ("broken", Some(format!("{{\n  \"auths\": {{ {RIGHT} }}\n}}\n"))),
+        ("of another form", Some(json!({ "auths": [RIGHT] }).to_string())),
+        ("token", Some(json!({ "auths": { "r.example": { "identitytoken": RIGHT } } }).to_string())),
+    ] {
+        let file = job.place(name);
+        if let Some(text) = text {
+            fs::write(&file, text).unwrap();
+        }
+        let file = file.to_str().unwrap();
+
+        let output =
+            job.build(&["image.yaml", "--to", "r.example/team/app"], &[("REGISTRY_AUTH_FILE", file)]);
+
+        let (_, stderr) = printed(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        all.push_str(&format!("# {name}\n{}\n", stderr.replace(file, "/FOLDER/auth.json")));
+    }
+    insta::assert_snapshot!("unusable_credentials", all);
+}
+
+#[test]
 fn registry_without_tls_is_spoken_to_only_where_the_admin_says_so() {
     let issuer = issuer();
     let registry = DockerRegistry::start(Auth::Token(&issuer));
