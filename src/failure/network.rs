@@ -111,7 +111,8 @@ impl From<AuthError> for Failure {
         match &error {
             AuthError::CredentialsRefused { .. } => Self::build(
                 error,
-                "start the job again: its token ends with it; outside GitLab, log in to the registry again",
+                "log in to the registry again, or correct what `REGISTRY_AUTH_FILE` names; an image job is started again, for \
+                 its token ends with it",
             ),
             AuthError::CredentialsMissing { .. } => Self::build(
                 error,

@@ -186,6 +186,32 @@ async fn refusals_of_the_token_endpoint_are_told_apart() {
     }
 }
 
+/// GitLab refuses to give nobody a token to push with; Docker's registry gives one that allows nothing.
+#[tokio::test]
+async fn nobody_is_asked_to_log_in_however_the_token_endpoint_refuses() {
+    let denied = r#"{"errors":[{"code":"DENIED","message":"access forbidden"}]}"#;
+    // The payload says `"access":[]`.
+    let nothing = r#"{"token":"e30.eyJhY2Nlc3MiOltdfQ.c2ln"}"#;
+    for (status, body) in [(401, ""), (403, denied), (200, nothing)] {
+        let server = Scripted::start(move |address, request, _| match request.uri().path() {
+            "/jwt/auth" => reply(status, &[], body),
+            _ => {
+                let challenge = format!("Bearer realm=\"http://{address}/jwt/auth\",service=\"r\"");
+                reply(401, &[("www-authenticate", &challenge)], "")
+            }
+        })
+        .await;
+        let nobody = destination(server.address, "team/app", Credentials::Anonymous);
+
+        let error = nobody.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
+
+        assert!(
+            matches!(error, PublishError::Auth(AuthError::CredentialsMissing { .. })),
+            "{status}: {error:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_token_endpoint_that_was_too_busy_is_asked_again() {
     // 0: challenge, 1: too busy, 2: the token.

@@ -230,7 +230,8 @@ impl Access {
                 && !granted.iter().any(|granted| granted == action || granted == "*")
             {
                 let repository = repository.to_string();
-                return Err(AuthError::NotGranted { repository, action, granted }.into());
+                let refusal = AuthError::NotGranted { repository, action, granted };
+                return Err(self.missing().unwrap_or(refusal).into());
             }
         }
         Ok(token)
@@ -257,10 +258,18 @@ impl Access {
         let repository = scope.repository.to_string();
         match (answer.status, answer.refusal()) {
             (404, Refusal::Unavailable) => AuthError::NotEnabled { registry, answer },
-            (401, _) | (_, Refusal::Unauthorized) => AuthError::CredentialsRefused { registry, answer },
-            (_, Refusal::Denied) => AuthError::Denied { repository, answer },
+            (401, _) | (_, Refusal::Unauthorized) => {
+                self.missing().unwrap_or(AuthError::CredentialsRefused { registry, answer })
+            }
+            (_, Refusal::Denied) => self.missing().unwrap_or(AuthError::Denied { repository, answer }),
             _ => AuthError::NoToken { repository, answer },
         }
+    }
+
+    /// What a refusal means to whoever has shown nothing.
+    fn missing(&self) -> Option<AuthError> {
+        let nobody = matches!(self.credentials, Credentials::Anonymous);
+        nobody.then(|| AuthError::CredentialsMissing { registry: self.registry.clone() })
     }
 }
 
