@@ -35,7 +35,7 @@ pub struct Trust {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// Nobody signed them.
-    #[error("they are not signed")]
+    #[error("they are not signed; hosts that are to believe each other need keys (`nixlayer keygen`)")]
     Unsigned,
     /// What stands for a signature is none.
     #[error("their signature is none")]

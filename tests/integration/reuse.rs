@@ -222,7 +222,8 @@ fn a_host_without_a_key_remembers_its_own_layers() {
     freshen(&job);
     let said = build(&job, "latest");
     let line = format!(
-        "the layer records of `{}/team/app:latest` are not used: they are not signed",
+        "the layer records of `{}/team/app:latest` are not used: they are not signed; hosts that are to believe each other need \
+         keys (`nixlayer keygen`)",
         job.registry_host
     );
     assert!(said.contains(&line), "{said}");
