@@ -39,9 +39,14 @@ impl Driver<'_> {
         if let Some(file) = &config.key_file {
             trust.signer = Some(Arc::new(self.signing_key(file)?));
         }
-        let store = RecordStore::open(self.config.state_dir.join("records"));
-        let store =
-            store.inspect_err(|error| say(&format!("this host keeps no layer records: {error}"))).ok();
+        let folder = self.config.state_dir.join("records");
+        let shown = folder.display().to_string();
+        let store = RecordStore::open(folder).inspect_err(|error| {
+            say(&format!(
+                "this host keeps no layer records in `{shown}`: {error}; `state_dir` of the configuration names another place"
+            ));
+        });
+        let store = store.ok();
         Ok(Reuse { trust, store, from, verify })
     }
 
