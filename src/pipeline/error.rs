@@ -95,7 +95,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// The project has no such expression.
-    #[error("there is no `{}` in the project, and no `default.nix` or `flake.nix` in a folder of this name", .path.as_str())]
+    #[error("{}", no_expression(.path))]
     NoExpression {
         /// The file or folder.
         path: ProjectPath,
@@ -210,6 +210,15 @@ pub enum BuildError {
     /// A part of our own program broke.
     #[error("the thread that made a layer ended early")]
     Thread,
+}
+
+fn no_expression(path: &ProjectPath) -> String {
+    match path.as_str() {
+        "." => "there is neither `default.nix` nor `flake.nix` in the project's folder".to_owned(),
+        path => format!(
+            "`{path}` is no file of the project, and no folder of it with `default.nix` or `flake.nix`"
+        ),
+    }
 }
 
 impl BuildError {
