@@ -1,5 +1,6 @@
 //! A program that writes an archive to its standard output, as those of dockerTools' `streamLayeredImage` do.
 
+use std::error::Error;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -29,16 +30,33 @@ pub(super) struct ImageScript {
 
 /// What it writes. Its failure is an error at the end.
 pub(super) struct ScriptOutput {
+    program: String,
     stdout: ChildStdout,
     child: Arc<Mutex<Child>>,
     said: Receiver<Vec<u8>>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("it failed with {status}{said}")]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("`{program}` failed with {status}{said}")]
 struct ScriptFailed {
+    program: String,
     status: ExitStatus,
     said: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{program}` cannot be run")]
+struct NotStarted {
+    program: String,
+    source: io::Error,
+}
+
+/// The failure of a program, if that is what is behind `error`: nothing else matters then.
+pub(super) fn failure_behind(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let mut errors = std::iter::successors(Some(error), |&error| error.source());
+    let failed =
+        errors.find_map(|error| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<ScriptFailed>());
+    failed.map(|failed| Failure::build(failed.clone(), "mend the program, or what it says is wrong"))
 }
 
 impl ImageScript {
@@ -52,9 +70,13 @@ impl ImageScript {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn();
-        let mut child = started.map_err(|error| {
-            let fix = format!("make `{}` a program that can run here", path.display());
-            Failure::build(error, fix)
+        let name = path.display().to_string();
+        let mut child = started.map_err(|source| {
+            let fix = match source.kind() {
+                io::ErrorKind::PermissionDenied => format!("let it be run: `chmod +x {name}`"),
+                _ => format!("make `{name}` a program that can run here"),
+            };
+            Failure::build(NotStarted { program: name.clone(), source }, fix)
         })?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Failure::system("a program was started without pipes"));
@@ -62,7 +84,7 @@ impl ImageScript {
         let (say, said) = sync_channel(1);
         thread::spawn(move || say.send(last_words(stderr)));
         let child = Arc::new(Mutex::new(child));
-        Ok((Self { child: Arc::clone(&child) }, ScriptOutput { stdout, child, said }))
+        Ok((Self { child: Arc::clone(&child) }, ScriptOutput { program: name, stdout, child, said }))
     }
 }
 
@@ -104,7 +126,7 @@ impl ScriptOutput {
         let lines: Vec<&str> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(LINES)..].iter();
         let said = last.map(|line| format!("\n{line}")).collect();
-        Err(io::Error::other(ScriptFailed { status, said }))
+        Err(io::Error::other(ScriptFailed { program: self.program.clone(), status, said }))
     }
 }
 

@@ -12,7 +12,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tokio::task::spawn_blocking;
 
-use super::image_script::ImageScript;
+use super::image_script::{ImageScript, failure_behind};
 use super::target::Target;
 use super::{say, until_interrupted, variable};
 use crate::failure::Failure;
@@ -94,7 +94,8 @@ async fn push_image(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Fa
     let effort = driver.effort(arguments.to.host());
     let push = ArchivePush { source: &source, select: &select, annotations: BTreeMap::new() };
     let show = |event: Event| say(&event.to_string());
-    let published = push.publish(&destination, &tags, effort, &reuse, &show).await?;
+    let published = push.publish(&destination, &tags, effort, &reuse, &show).await;
+    let published = published.map_err(|error| failure_behind(&error).unwrap_or_else(|| error.into()))?;
     arguments.to.summarise(&published);
     Ok(())
 }

@@ -10,8 +10,14 @@ impl From<ArchiveError> for Failure {
         let fix = match &*error.fault {
             ArchiveFault::Read(source) if is_of_host(source) => return Self::system(error),
             ArchiveFault::Sink(_) => return Self::system(error),
-            ArchiveFault::Read(_) => {
-                "let it be read, with no link that leads out of it; if a program makes it, mend what that says"
+            ArchiveFault::Read(_) => "let it be read, with no link that leads out of it",
+            ArchiveFault::NoImages("`manifest.json`") => {
+                "if it is an image layout, name it `oci-archive:FILE`, or `oci-archive:-` what a program writes; else name \
+                 an archive of `docker save`, `skopeo copy` or `dockerTools`"
+            }
+            ArchiveFault::NoImages("`index.json`") => {
+                "if `docker save`, `skopeo copy` or `dockerTools` has written it, name it `docker-archive:FILE`; else name an \
+                 image layout"
             }
             ArchiveFault::NoTar | ArchiveFault::NoImages(_) => {
                 "name an archive that `docker save`, `skopeo copy` or a script of `dockerTools` has written, or an image \
@@ -40,8 +46,8 @@ impl From<ArchiveError> for Failure {
             }
             ArchiveFault::MediaType { .. } => "let `skopeo copy --format oci` write the layout",
             ArchiveFault::NoSuch { .. } | ArchiveFault::Several(_) => {
-                "name one image: behind the archive's file, `docker-archive:FILE:NAME`, for `nixlayer push`; in a Nix file, \
-                 make an archive of one image"
+                "name one image: for `nixlayer push` behind the file or folder, as in `docker-archive:FILE:NAME`, \
+                 `oci-archive:FILE:NAME` or `oci:FOLDER:NAME`; in a Nix file, make an archive of one image"
             }
             ArchiveFault::Platform { .. } => "let the archive have one image alone, or one for this platform",
             ArchiveFault::LateLayout(_) => {

@@ -9,6 +9,8 @@ mod cancelling;
 #[cfg(test)]
 mod cleanup;
 #[cfg(test)]
+mod command_line;
+#[cfg(test)]
 mod compression;
 #[cfg(test)]
 mod daemon;
