@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::nix_place::NixPlace;
 use super::spec_place::{DefinitionOptions, SpecPlace};
 use super::target::Target;
-use super::{say, until_interrupted};
+use super::{definition, say, until_interrupted};
 use crate::failure::Failure;
 use crate::pipeline::{Event, NixImage};
 use crate::spec::{Definition, Installable};
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 /// Builds the image and puts it wherever it shall go.
 pub(super) async fn build(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Failure> {
     until_interrupted(async {
-        match arguments.definition.parse()? {
+        match definition::read(&arguments.definition, &arguments.options)? {
             Definition::Spec(file) => build_spec(&file, arguments, driver).await,
             Definition::Nix(wanted) => build_nix(&wanted, arguments, driver).await,
         }

@@ -2,6 +2,7 @@
 
 mod build;
 mod credentials;
+mod definition;
 mod explain;
 mod image_script;
 mod keygen;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::nix_place::NixPlace;
 use super::spec_place::{DefinitionOptions, SpecPlace};
 use super::target::Image;
-use super::{say, until_interrupted};
+use super::{definition, say, until_interrupted};
 use crate::failure::Failure;
 use crate::pipeline::{Event, Outlook};
 use crate::spec::{Definition, Installable};
@@ -37,7 +37,7 @@ async fn print_plan(arguments: &Arguments, driver: &Driver<'_>) -> Result<(), Fa
             say(&event.to_string());
         }
     };
-    let outlook = match arguments.definition.parse()? {
+    let outlook = match definition::read(&arguments.definition, &arguments.options)? {
         Definition::Spec(file) => of_spec(&file, arguments, driver, &show).await?,
         Definition::Nix(wanted) => of_nix(&wanted, arguments, driver, &show).await?,
     };

@@ -18,7 +18,7 @@ use super::{say, until_interrupted, variable};
 use crate::failure::Failure;
 use crate::oci::Tag;
 use crate::pipeline::{ArchivePush, Event, usual_reuse};
-use crate::source::archive::{ArchiveSource, Form, Select};
+use crate::source::archive::{ArchiveSource, Form, Select, begins_so};
 use crate::stage::Driver;
 
 /// The name of standard input, for people.
@@ -143,13 +143,25 @@ fn missing(name: &str, error: io::Error) -> Failure {
     )
 }
 
+/// Whether a file begins as archives do, or as the programs that are run for one.
+pub(super) fn takes_file(path: &Path) -> bool {
+    is_program(path) || begins_so(&head(path, 512))
+}
+
 /// Whether a file is to be run: it begins as scripts or the programs of Linux do.
 fn is_program(path: &Path) -> bool {
-    let mut head = [0; 4];
+    let head = head(path, 4);
+    head.starts_with(b"#!") || head == b"\x7fELF"
+}
+
+/// As much of the beginning of a file, if it can be read.
+fn head(path: &Path, most: usize) -> Vec<u8> {
     // A pipe has no beginning that could be read twice.
     let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    let mut head = vec![0; most];
     let read = if is_file { File::open(path).and_then(|file| file.read_at(&mut head, 0)) } else { Ok(0) };
-    read.is_ok_and(|read| head[..read].starts_with(b"#!") || head[..read] == *b"\x7fELF")
+    head.truncate(read.unwrap_or(0));
+    head
 }
 
 #[cfg(test)]

@@ -29,9 +29,26 @@ fn project() -> TestJob {
 #[test]
 fn every_mistake_on_the_command_line_says_how_to_mend_it() {
     let job = project();
+    let elsewhere = job.place("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for file in ["one.nix", "image.yaml"] {
+        fs::write(elsewhere.join(file), "").unwrap();
+    }
+    let [nix, yaml] = ["one.nix", "image.yaml"].map(|file| elsewhere.join(file).display().to_string());
     let mut all = String::new();
     for (arguments, wanted) in [
-        (&["push", "oci:layout:nope", "oci:q"][..], "`oci:FOLDER:NAME`"),
+        (&["build", "docker.tar", "--to", "oci:q"][..], "`nixlayer push docker.tar DEST`"),
+        (&["plan", "docker.tar"], "`nixlayer push docker.tar DEST`"),
+        (&["build", "layout", "--to", "oci:q"], "`nixlayer push layout DEST`"),
+        (&["build", "stream", "--to", "oci:q"], "`nixlayer push stream DEST`"),
+        (&["build", "stream", "--project", "../project", "--to", "oci:q"], "push ../project/stream DEST`"),
+        (&["build", ".", "--to", "oci:q"], "error: there is neither `default.nix` nor `flake.nix`"),
+        (&["build", "images", "--to", "oci:q"], "error: `images` is no file of the project, and no folder"),
+        (&["build", &nix, "--to", "oci:q"], "`one.nix --project /"),
+        (&["build", &yaml, "--to", "oci:q"], "`image.yaml --project /"),
+        (&["build", "../elsewhere#web", "--to", "oci:q"], "`.#web --project ../elsewhere`"),
+        (&["plan", "../elsewhere/one.nix"], "`one.nix --project ../elsewhere`"),
+        (&["push", "oci:layout:nope", "oci:q"], "`oci:FOLDER:NAME`"),
         (&["push", "docker-archive:layout.tar", "oci:q:1"], "`oci-archive:FILE`"),
         (&["push", "oci-archive:docker.tar", "oci:q:1"], "`docker-archive:FILE`"),
         (&["push", "./nox.sh", "oci:q:1"], "error: `./nox.sh` cannot be run\n  cause: Permission denied"),

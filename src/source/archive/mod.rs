@@ -74,6 +74,11 @@ struct Limits {
 /// Far beyond any image: registries take manifests of 4 MiB, and no runtime more than some hundred layers.
 const LIMITS: Limits = Limits { members: 100_000, document: 8 << 20, documents: 64 << 20, bytes: 1 << 40 };
 
+/// Whether what begins so, with 512 bytes or all that it has, can be an archive.
+pub fn begins_so(head: &[u8]) -> bool {
+    !head.is_empty() && layer_in(head).is_some()
+}
+
 /// An archive of images, and how to read it.
 pub struct ArchiveSource {
     name: String,
