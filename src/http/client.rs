@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use super::body::Sending;
 use super::clients::Clients;
 use super::error::{client_refused, no_connection, out_of_bounds};
-use super::place::{Place, SystemResolver};
+use super::place::Place;
+use super::resolver::SystemResolver;
 use super::{HttpError, HttpSettings, Notice, Patience, RedirectRule, Request, Response, authority, shown};
 use crate::secret::Secret;
 

@@ -25,6 +25,7 @@ mod clients;
 mod error;
 mod message;
 mod place;
+mod resolver;
 mod retry;
 mod settings;
 
