@@ -1,7 +1,7 @@
 //! Who can fix what went wrong on the way to a registry, or there.
 
 use super::Failure;
-use crate::http::{CertificateFault, ClientCertificateFault, HttpError, Place, RedirectRule};
+use crate::http::{CertificateFault, ClientCertificateFault, ConnectFault, HttpError, Place, RedirectRule};
 use crate::publish::{Answer, AuthError, PublishError, Refusal};
 
 impl From<HttpError> for Failure {
@@ -33,12 +33,34 @@ impl From<HttpError> for Failure {
                 Some(fix) => Self::system(error).fix(fix),
                 None => Self::system(error),
             },
+            HttpError::Connect { source, .. } => match unreachable_fix(source, "the registry") {
+                Some(fix) => Self::system(error).fix(fix),
+                None => Self::system(error),
+            },
             HttpError::NoUrl { .. }
-            | HttpError::Connect { .. }
             | HttpError::Silent { .. }
             | HttpError::Broken { .. }
             | HttpError::TooLong { .. } => Self::system(error),
         }
+    }
+}
+
+/// What brings a connection to `whom` about, where that depends on the network.
+pub(super) fn unreachable_fix(fault: &ConnectFault, whom: &str) -> Option<String> {
+    match fault {
+        ConnectFault::NoSuchHost { name } => Some(format!(
+            "check how `{name}` is written, and which name servers `/etc/resolv.conf` names here"
+        )),
+        ConnectFault::NotResolved { .. } => Some(
+            "check the name servers in `/etc/resolv.conf`, and whether they can be reached from here"
+                .to_owned(),
+        ),
+        ConnectFault::Refused | ConnectFault::Reset | ConnectFault::OutOfReach | ConnectFault::TimedOut => {
+            Some(format!(
+                "check the host's name and port, and whether {whom} is up and can be reached from here"
+            ))
+        }
+        ConnectFault::Other(_) => None,
     }
 }
 
@@ -172,5 +194,33 @@ fn fix_of(answer: &Answer) -> Option<&'static str> {
         | Refusal::Upload
         | Refusal::Unavailable
         | Refusal::Unexpected => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_out_of_reach_is_told_with_what_to_check() {
+        let host = "regsitry.example".to_owned();
+        for (source, expected) in [
+            (
+                ConnectFault::NoSuchHost { name: host.clone() },
+                "error: no connection to `regsitry.example`\n  \
+                 cause: there is no host `regsitry.example`\n  \
+                 fix:   check how `regsitry.example` is written, and which name servers `/etc/resolv.conf` names here",
+            ),
+            (
+                ConnectFault::Refused,
+                "error: no connection to `regsitry.example`\n  \
+                 cause: the connection was refused\n  \
+                 fix:   check the host's name and port, and whether the registry is up and can be reached from here",
+            ),
+        ] {
+            let failure = Failure::from(HttpError::Connect { host: host.clone(), source });
+
+            assert_eq!(failure.to_string(), expected);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Who can fix what went wrong with Nix, the host's store and binary caches.
 
 use super::Failure;
-use super::network::{certificate_fix, redirect_fix};
+use super::network::{certificate_fix, redirect_fix, unreachable_fix};
 use crate::http::HttpError;
 use crate::source::ReadError;
 use crate::source::binary_cache::{BinaryCacheError, CacheFault};
@@ -94,6 +94,10 @@ impl From<BinaryCacheError> for Failure {
                     let fix = certificate_fix(*fault, "caches.URL.ca_file");
                     Self::system(error).fix(fix)
                 }
+                CacheFault::Http(HttpError::Connect { source, .. }) => match unreachable_fix(source, "the cache") {
+                    Some(fix) => Self::system(error).fix(fix),
+                    None => Self::system(error),
+                },
                 CacheFault::Http(HttpError::Redirect { to, rule, .. }) => match redirect_fix(to, *rule) {
                     Some(fix) => Self::system(error).fix(fix),
                     None => Self::system(error),

@@ -16,11 +16,17 @@ use super::clients::Clients;
 use super::error::{client_refused, no_connection, out_of_bounds};
 use super::place::Place;
 use super::resolver::SystemResolver;
-use super::{HttpError, HttpSettings, Notice, Patience, RedirectRule, Request, Response, authority, shown};
+use super::{
+    ConnectFault, HttpError, HttpSettings, Notice, Patience, RedirectRule, Request, Response, authority,
+    shown,
+};
 use crate::secret::Secret;
 
 /// Registries send one redirect, to their storage; a few more are no attack yet.
 const MOST_REDIRECTS: usize = 5;
+
+/// How often a host that does not exist is looked for once more.
+const MORE_LOOKS: u32 = 3;
 
 /// The slowest upload that still counts as progress, in bytes per second.
 const SLOWEST_UPLOAD: u64 = 64 * 1024;
@@ -81,7 +87,7 @@ impl Http {
         let mut bound = Place::LinkLocal;
         let mut redirected_by: Option<Url> = None;
         for _ in 0..=MOST_REDIRECTS {
-            let sent = self.send_once(&request, bound).await;
+            let sent = self.send_to_host(&request, bound).await;
             let response = sent.map_err(|error| self.told(error, redirected_by.as_ref(), &request.url))?;
             let Some(target) = redirect_target(&request, &response) else { return Ok(response) };
             let from = request.url.clone();
@@ -159,6 +165,23 @@ impl Http {
         let peer = response.inner.remote_addr().filter(|_| !self.clients.is_proxied(from));
         let place = peer.map(|peer| Place::of(peer.ip())).or_else(|| Place::of_url(from));
         place.unwrap_or(Place::Public).min(Place::Loopback)
+    }
+
+    /// As [`send_once`](Self::send_once). A host that is said not to exist is looked for a few times at once: that
+    /// seldom changes, and nobody else tries again for it.
+    async fn send_to_host(&self, request: &Request, bound: Place) -> Result<Response, HttpError> {
+        let mut retries = self.retries();
+        let mut left = MORE_LOOKS;
+        loop {
+            let error = match self.send_once(request, bound).await {
+                Err(error @ HttpError::Connect { source: ConnectFault::NoSuchHost { .. }, .. }) => error,
+                sent => return sent,
+            };
+            if left == 0 || !retries.pause(None, &error.in_short()).await {
+                return Err(error);
+            }
+            left -= 1;
+        }
     }
 
     async fn send_once(&self, request: &Request, bound: Place) -> Result<Response, HttpError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::place::OutOfBounds;
-use super::{CertificateFault, ClientCertificateFault, Place};
+use super::{CertificateFault, ClientCertificateFault, ConnectFault, Place};
 
 /// Why a request got no answer, or its answer could not be used.
 ///
@@ -95,8 +95,8 @@ pub enum HttpError {
     Connect {
         /// Host and port.
         host: String,
-        /// What the library says.
-        source: reqwest::Error,
+        /// Why.
+        source: ConnectFault,
     },
     /// The server is silent.
     #[error("`{host}` was silent for {} seconds", after.as_secs())]
@@ -141,6 +141,20 @@ pub enum RedirectRule {
     TooMany,
 }
 
+impl HttpError {
+    /// What happened, and the last of its causes: a line for the log.
+    pub fn in_short(&self) -> String {
+        let mut last = self.source();
+        while let Some(deeper) = last.and_then(Error::source) {
+            last = Some(deeper);
+        }
+        match last {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 /// Where a name led that has no address within bounds.
 pub(super) fn out_of_bounds(error: &(dyn Error + 'static)) -> Option<Place> {
     match error.downcast_ref::<OutOfBounds>() {
@@ -156,7 +170,7 @@ pub(super) fn no_connection(host: String, error: reqwest::Error) -> HttpError {
         Some(source @ rustls::Error::InvalidCertificate(error)) => {
             HttpError::Certificate { host, fault: CertificateFault::of(error), source: source.clone() }
         }
-        _ => HttpError::Connect { host, source: error.without_url() },
+        _ => HttpError::Connect { host, source: ConnectFault::of(error) },
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderName, RETRY_AFTER};
 
-use super::{Http, HttpError, Request, Response, authority};
+use super::{ConnectFault, Http, HttpError, Request, Response, authority};
 
 /// Seconds since 1970 (GitLab, "User and IP rate limits").
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
@@ -66,7 +66,7 @@ impl Retries<'_> {
             };
             let reason = match &sent {
                 Ok(response) => format!("`{}` answered {}", authority(response.url()), response.status()),
-                Err(error) => error.to_string(),
+                Err(error) => error.in_short(),
             };
             if !self.pause(after, &reason).await {
                 return sent;
@@ -114,6 +114,8 @@ impl HttpError {
     /// Whether the same request may be answered later.
     pub fn may_recover(&self) -> bool {
         match self {
+            // It was looked for more than once.
+            Self::Connect { source: ConnectFault::NoSuchHost { .. }, .. } => false,
             Self::Connect { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
             Self::CaFile { .. }
             | Self::ClientCertificate { .. }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nixlayer::http::Request;
 use nixlayer::source::binary_cache::{
@@ -100,6 +101,21 @@ fn a_dead_cache_does_not_keep_another_one_from_answering() {
     let read = read(&item, &patient_caches(vec![dead, second.settings("second")]));
 
     assert_right(read, &item, "from the second");
+}
+
+#[test]
+fn a_cache_whose_host_does_not_exist_is_told_soon() {
+    let item = item();
+    let gone = || settings("gone", CachePlace::Http(Request::url("http://cache.invalid/").unwrap()));
+    let second = FolderCache::new(&files([&item]));
+    let started = Instant::now();
+
+    let alone = read(&item, &patient_caches(vec![gone()])).unwrap_err();
+    let beside = read(&item, &patient_caches(vec![gone(), second.settings("second")]));
+
+    assert!(chain(&alone).contains("there is no host `cache.invalid`"), "{}", chain(&alone));
+    assert_right(beside, &item, "from the second");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Registry {
             let Some(response) = found else { return Ok(None) };
             match response.body(MOST_MANIFEST).await {
                 Ok(body) => return Ok(Some(body)),
-                Err(error) if error.may_recover() && retries.pause(None, &error.to_string()).await => {}
+                Err(error) if error.may_recover() && retries.pause(None, &error.in_short()).await => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -255,7 +255,7 @@ impl Registry {
                 Ok(response) if may_recover(response.status()) => {
                     (response.retry_after(), format!("`{}` answered {}", self.host, response.status()))
                 }
-                Err(PublishError::Http(error)) if error.may_recover() => (None, error.to_string()),
+                Err(PublishError::Http(error)) if error.may_recover() => (None, error.in_short()),
                 Ok(_) | Err(_) => return sent,
             };
             if !retries.pause(after, &reason).await {

@@ -369,6 +369,7 @@ fn refusal(error: &PublishError) -> Option<Refusal> {
 fn reason(error: &PublishError) -> String {
     match error {
         PublishError::Refused { answer, .. } => answer.to_string(),
+        PublishError::Http(error) => error.in_short(),
         error => error.to_string(),
     }
 }

@@ -94,7 +94,7 @@ impl Cache {
                 return Err(());
             }
             let said = self.info(http).await.map_err(|fault| {
-                if fault.may_recover() {
+                if fault.is_trouble() {
                     self.had_trouble();
                 }
             })?;

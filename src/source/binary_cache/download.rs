@@ -109,7 +109,7 @@ impl Transfer<'_> {
                     if self.offset > before {
                         retries.moved_on();
                     }
-                    if !retries.pause(None, &error.to_string()).await {
+                    if !retries.pause(None, &error.in_short()).await {
                         return Err(error.into());
                     }
                 }

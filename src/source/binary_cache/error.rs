@@ -207,6 +207,19 @@ impl CacheFault {
         )
     }
 
+    /// Whether the cache should not be asked first for a while.
+    pub(super) fn is_trouble(&self) -> bool {
+        self.may_recover() || matches!(self, Self::Http(HttpError::Connect { .. }))
+    }
+
+    /// A line for the log.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::Http(error) => error.in_short(),
+            fault => fault.to_string(),
+        }
+    }
+
     /// Whether another try may go well.
     pub(super) fn may_recover(&self) -> bool {
         match self {

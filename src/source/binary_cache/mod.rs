@@ -147,16 +147,20 @@ impl BinaryCaches {
                         }
                     },
                     Err(fault) => {
+                        if fault.is_trouble() {
+                            cache.had_trouble();
+                        }
                         if fault.may_recover() {
                             may_recover = true;
                             wait = wait.max(fault.wait());
-                            cache.had_trouble();
                         }
                         first_fault.get_or_insert((cache, fault));
                     }
                 }
             }
-            let reason = first_fault.as_ref().map(|(cache, fault)| format!("`{}`: {fault}", cache.name()));
+            let reason = first_fault
+                .as_ref()
+                .map(|(cache, fault)| format!("`{}`: {}", cache.name(), fault.in_short()));
             if may_recover && retries.pause(wait, &reason.unwrap_or_default()).await {
                 continue;
             }
