@@ -44,12 +44,13 @@ pub struct Retries<'a> {
     http: &'a Http,
     first_failure: Option<Instant>,
     pauses: u32,
+    gave_up: bool,
 }
 
 impl Http {
     /// For one piece of work, which may be several requests.
     pub fn retries(&self) -> Retries<'_> {
-        Retries { http: self, first_failure: None, pauses: 0 }
+        Retries { http: self, first_failure: None, pauses: 0, gave_up: false }
     }
 }
 
@@ -85,6 +86,7 @@ impl Retries<'_> {
             None => self.http.jitter(longest_pause(&patience, self.pauses)),
         };
         if pause >= left {
+            self.gave_up = true;
             return false;
         }
         self.pauses += 1;
@@ -93,10 +95,14 @@ impl Retries<'_> {
         true
     }
 
+    /// Whether patience is at its end.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up
+    }
+
     /// Says that the work has moved on, so that the next failure is a first one.
     pub fn moved_on(&mut self) {
-        self.first_failure = None;
-        self.pauses = 0;
+        *self = self.http.retries();
     }
 }
 

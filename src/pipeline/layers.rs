@@ -67,7 +67,7 @@ impl<'a> Layers<'a> {
     /// Leaves known layers that are there where they are, and mounts those of other repositories. Gives the sessions
     /// that are open for layers which have to be sent after all.
     pub(super) async fn take_over(&mut self) -> Result<BTreeMap<usize, OpenUpload>, BuildError> {
-        let mut mounts = self.set.known().mount(self.destination).await;
+        let mut mounts = self.set.known().mount(self.destination).await?;
         let mut sessions = BTreeMap::new();
         for number in 1..=self.set.len() {
             let Some((record, at)) = self.set.record(number) else { continue };

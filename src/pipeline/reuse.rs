@@ -202,14 +202,17 @@ impl KnownLayers {
 
     /// Lets the repository have the blobs that others have. Of those that have to be sent after all, gives the
     /// sessions that are open for them.
-    pub(super) async fn mount(&mut self, destination: &Destination) -> BTreeMap<LayerKey, Mount> {
+    pub(super) async fn mount(
+        &mut self,
+        destination: &Destination,
+    ) -> Result<BTreeMap<LayerKey, Mount>, PublishError> {
         let elsewhere = self.by_key.iter().filter_map(|(key, known)| match &known.at {
             Whereabouts::Elsewhere(repository) => Some((*key, known.record.layer.digest, repository)),
             Whereabouts::Present | Whereabouts::Unknown | Whereabouts::Gone => None,
         });
         let mounted = elsewhere.map(|(key, digest, repository)| async move {
-            (key, destination.mount(&digest, repository).await)
+            Ok((key, destination.mount(&digest, repository).await?))
         });
-        stream::iter(mounted).buffer_unordered(AT_A_TIME).collect().await
+        stream::iter(mounted).buffer_unordered(AT_A_TIME).try_collect().await
     }
 }

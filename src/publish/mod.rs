@@ -99,10 +99,10 @@ impl Destination {
     }
 
     /// Brings a blob there that another repository of the same registry has.
-    pub async fn mount(&self, digest: &Digest, from: &Repository) -> Mount {
+    pub async fn mount(&self, digest: &Digest, from: &Repository) -> Result<Mount, PublishError> {
         match self {
             Self::Registry { registry, repository } => registry.mount(repository, digest, from).await,
-            Self::OciLayout(_) => Mount::Refused,
+            Self::OciLayout(_) => Ok(Mount::Refused),
         }
     }
 

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nixlayer::http::{HttpSettings, Notice, Patience};
+use nixlayer::oci::{Digest, Repository};
 use nixlayer::publish::Destination;
 use tokio::net::TcpSocket;
 
@@ -140,6 +141,50 @@ fn a_name_that_does_not_exist_is_told_soon() {
         "no connection to `registry.invalid:5000`: there is no host `registry.invalid`: trying again in ";
     assert!((1..10).contains(&told.len()), "{told:?}");
     assert!(told.iter().all(|line| line.starts_with(reason)), "{told:?}");
+}
+
+#[test]
+fn a_registry_out_of_reach_costs_one_budget() {
+    let budget = Duration::from_secs(2);
+    let within = |started: Instant, what: &str| {
+        let elapsed = started.elapsed();
+        assert!(elapsed >= budget * 3 / 4, "{what}: it was tried for {elapsed:?}");
+        assert!(elapsed < budget * 3 / 2, "{what}: it was tried for {elapsed:?}");
+    };
+    // Bound, and not listening: connections are refused.
+    let socket = bound("127.0.0.1:0");
+    let host = socket.local_addr().unwrap().to_string();
+    let told = Told::default();
+    let telling = HttpSettings { notice: told.notice(), ..hurried(budget) };
+    let refused = destination(&host, "team/app", telling);
+    let started = Instant::now();
+
+    let error = put_one_blob(&refused, &bytes(10, 1)).unwrap_err();
+
+    within(started, "refused");
+    assert_eq!(chain(&error), format!("no connection to `{host}`; the connection was refused"));
+    let line = format!("no connection to `{host}`: the connection was refused: trying again in ");
+    assert!(told.lines().iter().all(|told| told.starts_with(&line)), "{:?}", told.lines());
+    // The token endpoint is asked while a blob is asked for, or closed.
+    for size in [10, 3 * CHUNK] {
+        let registry = simulated(settings());
+        let decide = |seen: &Seen| (seen.site == Site::Token).then_some(Kind::Rst);
+        let proxy = FaultProxy::start(registry.address(), decide, |_| {});
+        let destination = destination(&proxy.address().to_string(), "team/app", hurried(budget));
+        let started = Instant::now();
+
+        put_one_blob(&destination, &bytes(size, 1)).unwrap_err();
+
+        within(started, "token");
+        let started = Instant::now();
+        let from = Repository::new(&proxy.address().to_string(), "team/base").unwrap();
+
+        let mount = RUNTIME.block_on(destination.mount(&Digest::of(b"x"), &from));
+
+        // Otherwise the upload would wait as long again.
+        mount.unwrap_err();
+        within(started, "mount");
+    }
 }
 
 #[test]

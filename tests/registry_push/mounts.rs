@@ -18,7 +18,7 @@ async fn a_blob_of_another_repository_is_there_without_being_sent() {
     let destination = destination(registry.address(), "team/app/sub", credentials());
     let before = registry.log().len();
 
-    let mount = destination.mount(&Digest::of(&content), &from(&registry, "team/app")).await;
+    let mount = destination.mount(&Digest::of(&content), &from(&registry, "team/app")).await.unwrap();
 
     assert!(matches!(mount, Mount::Done), "{mount:?}");
     assert_eq!(registry.blob("team/app/sub", &Digest::of(&content)), Some(content.clone()));
@@ -32,7 +32,7 @@ async fn the_session_that_a_mount_opens_takes_the_blob() {
         let (registry, destination) = start(settings()).await;
         let content = bytes(size, 0);
 
-        let mount = destination.mount(&Digest::of(&content), &from(&registry, "team/base")).await;
+        let mount = destination.mount(&Digest::of(&content), &from(&registry, "team/base")).await.unwrap();
         let Mount::Open(open) = mount else { panic!("{mount:?}") };
         let stored = destination.put_blob_into(Some(open), &|| blob(content.clone())).await.unwrap();
 
@@ -47,7 +47,7 @@ async fn the_session_that_a_mount_opens_takes_the_blob() {
 async fn a_session_that_is_not_needed_after_all_is_given_up() {
     let (registry, destination) = start(settings()).await;
     let content = bytes(10, 0);
-    let mount = destination.mount(&Digest::of(&content), &from(&registry, "team/base")).await;
+    let mount = destination.mount(&Digest::of(&content), &from(&registry, "team/base")).await.unwrap();
     let Mount::Open(open) = mount else { panic!("{mount:?}") };
     destination.put_blob(&|| blob(content.clone())).await.unwrap();
 
@@ -65,7 +65,7 @@ async fn what_the_token_does_not_cover_is_not_tried() {
 
     for number in 0..3 {
         let digest = Digest::of(&[number]);
-        let mount = destination.mount(&digest, &from(&registry, "team/private")).await;
+        let mount = destination.mount(&digest, &from(&registry, "team/private")).await.unwrap();
         assert!(matches!(mount, Mount::Refused), "{mount:?}");
     }
 

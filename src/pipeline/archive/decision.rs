@@ -91,7 +91,7 @@ impl Lookup<'_, '_> {
                 let there_still = !self.lost || self.destination.has_blob(&layer.digest, layer.size).await?;
                 if there_still { there(Fate::Reused, layer) } else { Decision::send(None) }
             }
-            Some((Record { layer, .. }, _)) => match known.mount(self.destination).await.remove(&key) {
+            Some((Record { layer, .. }, _)) => match known.mount(self.destination).await?.remove(&key) {
                 Some(Mount::Done) => there(Fate::Mounted, layer),
                 Some(Mount::Open(session)) => Decision::send(Some(session)),
                 Some(Mount::Refused) | None => Decision::send(None),

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::Credentials;
 use super::challenge::Challenge;
 use super::token::Token;
-use crate::http::{Http, Request, Response, StatusCode, Url, authority, header, shown};
+use crate::http::{Http, Request, Response, Retries, StatusCode, Url, authority, header, shown};
 use crate::oci::Repository;
 use crate::publish::{Answer, AuthError, PublishError, Refusal};
 use crate::secret::Secret;
@@ -88,8 +88,13 @@ impl Access {
         }
     }
 
-    /// What to show for `scope`: a token we have, or a new one.
-    pub(super) async fn authorization(&self, scope: &Scope) -> Result<Authorization, PublishError> {
+    /// What to show for `scope`: a token we have, or a new one. Asking for it is part of the work that `retries`
+    /// are for.
+    pub(super) async fn authorization(
+        &self,
+        scope: &Scope,
+        retries: &mut Retries<'_>,
+    ) -> Result<Authorization, PublishError> {
         let key = self.key(scope);
         let mut key = key.lock().await;
         match &*key {
@@ -99,7 +104,7 @@ impl Access {
             Key::Refused(error) => return Err(error.clone().into()),
             Key::Ready { .. } | Key::Missing => {}
         }
-        match self.ask(scope).await {
+        match self.ask(scope, retries).await {
             Ok((authorization, until)) => {
                 *key = Key::Ready { authorization: authorization.clone(), until };
                 Ok(authorization)
@@ -143,26 +148,30 @@ impl Access {
         Arc::clone(keys.entry(scope.clone()).or_insert_with(|| Arc::new(Mutex::new(Key::Missing))))
     }
 
-    async fn ask(&self, scope: &Scope) -> Result<(Authorization, Option<Instant>), PublishError> {
-        match self.door().await? {
+    async fn ask(
+        &self,
+        scope: &Scope,
+        retries: &mut Retries<'_>,
+    ) -> Result<(Authorization, Option<Instant>), PublishError> {
+        match self.door(retries).await? {
             Door::Open => Ok((None, None)),
-            Door::Closed(Challenge::Basic) => Ok((Some(self.try_basic().await?), None)),
+            Door::Closed(Challenge::Basic) => Ok((Some(self.try_basic(retries).await?), None)),
             Door::Closed(Challenge::Bearer { realm, service }) => {
                 let asked = Instant::now();
-                let token = self.fetch(&realm, service.as_deref(), scope).await?;
+                let token = self.fetch(&realm, service.as_deref(), scope, retries).await?;
                 let authorization = Secret::from(format!("Bearer {}", token.value.expose()));
                 Ok((Some(Arc::new(authorization)), Some(asked + token.use_for())))
             }
         }
     }
 
-    async fn door(&self) -> Result<Door, PublishError> {
+    async fn door(&self, retries: &mut Retries<'_>) -> Result<Door, PublishError> {
         let mut door = self.door.lock().await;
         if let Some(door) = &*door {
             return Ok(door.clone());
         }
         let request = Request::get(self.http.url(&self.registry, "/v2/")?);
-        let response = self.http.retries().send(&request).await?;
+        let response = retries.send(&request).await?;
         let found = match response.status() {
             StatusCode::OK => Door::Open,
             StatusCode::UNAUTHORIZED => match challenge(&response) {
@@ -182,12 +191,12 @@ impl Access {
     }
 
     /// Tries user and password on the registry itself.
-    async fn try_basic(&self) -> Result<Arc<Secret>, PublishError> {
+    async fn try_basic(&self, retries: &mut Retries<'_>) -> Result<Arc<Secret>, PublishError> {
         let basic = self.credentials.basic();
         let basic = basic.ok_or_else(|| AuthError::CredentialsMissing { registry: self.registry.clone() })?;
         let request = Request::get(self.http.url(&self.registry, "/v2/")?);
         let request = request.authorization(Some(Arc::clone(&basic)));
-        let response = self.http.retries().send(&request).await?;
+        let response = retries.send(&request).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             let answer = self.answer(response).await;
             return Err(AuthError::CredentialsRefused { registry: self.registry.clone(), answer }.into());
@@ -196,7 +205,13 @@ impl Access {
     }
 
     /// Asks the token endpoint (distribution's token specification; GitLab's `/jwt/auth`).
-    async fn fetch(&self, realm: &str, service: Option<&str>, scope: &Scope) -> Result<Token, PublishError> {
+    async fn fetch(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        scope: &Scope,
+        retries: &mut Retries<'_>,
+    ) -> Result<Token, PublishError> {
         let mut url = self.realm(realm)?;
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", service);
@@ -206,7 +221,6 @@ impl Access {
         }
         let host = authority(&url);
         let request = Request::get(url).authorization(self.credentials.basic());
-        let mut retries = self.http.retries();
         let mut unreadable = 0;
         let token = loop {
             let response = retries.send(&request).await?;

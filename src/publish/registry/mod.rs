@@ -77,13 +77,13 @@ impl Registry {
 
     /// Checks that a token can be had for reading `repository`. Changes nothing there.
     pub async fn check_pull(&self, repository: &Repository) -> Result<(), PublishError> {
-        self.access.authorization(&scope(repository, false)).await.map(drop)
+        self.access.authorization(&scope(repository, false), &mut self.http.retries()).await.map(drop)
     }
 
     /// Checks that a token can be had for pushing to `repository`. GitLab creates the repository's
     /// record when it grants one.
     pub async fn check_push(&self, repository: &Repository) -> Result<(), PublishError> {
-        self.access.authorization(&scope(repository, true)).await.map(drop)
+        self.access.authorization(&scope(repository, true), &mut self.http.retries()).await.map(drop)
     }
 
     /// Whether the repository has the blob, of `size` bytes.
@@ -93,9 +93,20 @@ impl Registry {
         digest: &Digest,
         size: u64,
     ) -> Result<bool, PublishError> {
+        self.look_for_blob(repository, digest, size, &mut self.http.retries()).await
+    }
+
+    /// As [`has_blob`](Self::has_blob), as part of the work that `retries` are for.
+    async fn look_for_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        retries: &mut Retries<'_>,
+    ) -> Result<bool, PublishError> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
         let request = Request::new(Method::HEAD, url);
-        let found = self.probe(&scope(repository, true), request, "the question for a blob").await?;
+        let found = self.probe(&scope(repository, true), request, "the question for a blob", retries).await?;
         let Some(response) = found else { return Ok(false) };
         // Not everybody says how long a blob is; some then say 0, and no blob of an image is empty.
         let length = response.header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
@@ -120,8 +131,14 @@ impl Registry {
         upload::put_new_blob(self, repository, bytes).await
     }
 
-    /// Lets `repository` have a blob of `from`, which lies on the same registry.
-    pub async fn mount(&self, repository: &Repository, digest: &Digest, from: &Repository) -> Mount {
+    /// Lets `repository` have a blob of `from`, which lies on the same registry. Only a registry that is out of reach
+    /// is an error.
+    pub async fn mount(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        from: &Repository,
+    ) -> Result<Mount, PublishError> {
         mount::mount(self, repository, digest, from).await
     }
 
@@ -138,7 +155,7 @@ impl Registry {
         let what = format!("the question for the tag `{tag}`");
         let mut retries = self.http.retries();
         loop {
-            let found = self.probe(&scope(repository, push), request.clone(), &what).await?;
+            let found = self.probe(&scope(repository, push), request.clone(), &what, &mut retries).await?;
             let Some(response) = found else { return Ok(None) };
             match response.body(MOST_MANIFEST).await {
                 Ok(body) => return Ok(Some(body)),
@@ -157,7 +174,9 @@ impl Registry {
         push: bool,
     ) -> Result<Option<Bytes>, PublishError> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let found = self.probe(&scope(repository, push), Request::get(url), "a blob").await?;
+        let found = self
+            .probe(&scope(repository, push), Request::get(url), "a blob", &mut self.http.retries())
+            .await?;
         let Some(response) = found else { return Ok(None) };
         let body = response.body(MOST_MANIFEST).await?;
         Ok(Some(body).filter(|body| Digest::of(body) == *digest))
@@ -168,7 +187,7 @@ impl Registry {
         let url = self.url(repository, &format!("manifests/{tag}"))?;
         let request = Request::new(Method::HEAD, url).accept(ACCEPT);
         let what = format!("the question for the tag `{tag}`");
-        let found = self.probe(&scope(repository, true), request, &what).await?;
+        let found = self.probe(&scope(repository, true), request, &what, &mut self.http.retries()).await?;
         Ok(found.and_then(|response| response.header(DOCKER_CONTENT_DIGEST)?.parse().ok()))
     }
 
@@ -217,8 +236,9 @@ impl Registry {
         scope: &Scope,
         request: Request,
         what: &str,
+        retries: &mut Retries<'_>,
     ) -> Result<Option<Response>, PublishError> {
-        let response = match self.send_for(scope, request, what, &mut self.http.retries()).await {
+        let response = match self.send_for(scope, request, what, retries).await {
             Err(PublishError::Refused { answer, .. }) if answer.status == 401 => return Ok(None),
             response => response?,
         };
@@ -250,7 +270,7 @@ impl Registry {
         retries: &mut Retries<'_>,
     ) -> Result<Response, PublishError> {
         loop {
-            let sent = self.send_once(scope, request.clone(), what).await;
+            let sent = self.send_once(scope, request.clone(), what, retries).await;
             let (after, reason) = match &sent {
                 Ok(response) if may_recover(response.status()) => {
                     (response.retry_after(), format!("`{}` answered {}", self.host, response.status()))
@@ -264,15 +284,22 @@ impl Registry {
         }
     }
 
-    /// Sends a request that shows a token for `scope`, with a fresh one if the first is refused.
-    async fn send_once(&self, scope: &Scope, request: Request, what: &str) -> Result<Response, PublishError> {
-        let first = self.access.authorization(scope).await?;
+    /// Sends a request that shows a token for `scope`, with a fresh one if the first is refused. Only the tokens
+    /// are asked for again.
+    async fn send_once(
+        &self,
+        scope: &Scope,
+        request: Request,
+        what: &str,
+        retries: &mut Retries<'_>,
+    ) -> Result<Response, PublishError> {
+        let first = self.access.authorization(scope, retries).await?;
         let response = self.http.send(request.clone().authorization(first.clone())).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         self.access.rejected(scope, &first, &response).await;
-        let second = self.access.authorization(scope).await?;
+        let second = self.access.authorization(scope, retries).await?;
         let response = self.http.send(request.authorization(second)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);

@@ -7,7 +7,7 @@
 use super::access::Scope;
 use super::upload::OpenUpload;
 use super::{PublishError, Registry};
-use crate::http::{Method, Request, StatusCode};
+use crate::http::{Method, Request, Retries, StatusCode};
 use crate::oci::{Digest, Repository};
 
 /// What came of a mount.
@@ -26,9 +26,14 @@ pub(super) async fn mount(
     repository: &Repository,
     digest: &Digest,
     from: &Repository,
-) -> Mount {
-    // Whatever is wrong, the upload will meet it and say so.
-    attempt(registry, repository, digest, from).await.unwrap_or(Mount::Refused)
+) -> Result<Mount, PublishError> {
+    let mut retries = registry.http.retries();
+    match attempt(registry, repository, digest, from, &mut retries).await {
+        // Nobody need wait as long once more.
+        Err(error) if retries.gave_up() => Err(error),
+        // Whatever is wrong, the upload will meet it and say so.
+        attempted => Ok(attempted.unwrap_or(Mount::Refused)),
+    }
 }
 
 async fn attempt(
@@ -36,13 +41,15 @@ async fn attempt(
     repository: &Repository,
     digest: &Digest,
     from: &Repository,
+    retries: &mut Retries<'_>,
 ) -> Result<Mount, PublishError> {
     // A token for both: GitLab gives none for what its holder may not read.
     let scope = Scope { repository: repository.clone(), push: true, from: Some(from.clone()) };
     let opened = registry.url(repository, "blobs/uploads/")?;
     let mut url = opened.clone();
     url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from.name());
-    let response = registry.send_once(&scope, Request::new(Method::POST, url), "a mount").await?;
+    let request = Request::new(Method::POST, url);
+    let response = registry.send_once(&scope, request, "a mount", retries).await?;
     Ok(match response.status() {
         StatusCode::CREATED => Mount::Done,
         StatusCode::ACCEPTED => Mount::Open(OpenUpload::of(&response, &opened)?),

@@ -164,8 +164,8 @@ impl<'a> Upload<'a> {
         stored
     }
 
-    async fn has(&self, digest: &Digest, size: u64) -> Result<bool, PublishError> {
-        self.registry.has_blob(self.repository, digest, size).await
+    async fn has(&mut self, digest: &Digest, size: u64) -> Result<bool, PublishError> {
+        self.registry.look_for_blob(self.repository, digest, size, &mut self.retries).await
     }
 
     async fn open(&mut self) -> Result<Session, Setback> {
@@ -315,7 +315,7 @@ impl<'a> Upload<'a> {
 
     /// Tells the registry to forget the session if no blob came of it. The registry does so by itself
     /// one day, so nothing is lost when it does not listen; one that is out of reach is not asked.
-    async fn end(&self, session: Session, stored: &Result<Stored, Setback>) {
+    async fn end(&mut self, session: Session, stored: &Result<Stored, Setback>) {
         let forget = match stored {
             Ok(stored) => stored.reused,
             Err(Setback::Session(error) | Setback::Corrupted(error) | Setback::Final(error)) => {
@@ -327,13 +327,13 @@ impl<'a> Upload<'a> {
         }
     }
 
-    async fn forget(&self, session: Session) {
+    async fn forget(&mut self, session: Session) {
         let request = Request::new(Method::DELETE, session.location);
         let _ = self.send_once(request, "the end of an upload").await;
     }
 
-    async fn send_once(&self, request: Request, what: &str) -> Result<Response, PublishError> {
-        self.registry.send_once(&scope(self.repository, true), request, what).await
+    async fn send_once(&mut self, request: Request, what: &str) -> Result<Response, PublishError> {
+        self.registry.send_once(&scope(self.repository, true), request, what, &mut self.retries).await
     }
 }
 
