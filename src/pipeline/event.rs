@@ -45,8 +45,8 @@ pub enum Event {
     UnderWay {
         /// How many are done.
         done: usize,
-        /// How many there are.
-        layers: usize,
+        /// How many there are; only its end tells of a stream.
+        layers: Option<usize>,
     },
 }
 
@@ -128,7 +128,10 @@ impl fmt::Display for Event {
             Self::Realised { paths, nar_size, layers } => {
                 write!(formatter, "{paths} store paths, {}, in {layers} layers", Size(*nar_size))
             }
-            Self::UnderWay { done, layers } => write!(formatter, "{done} of {layers} layers are there"),
+            Self::UnderWay { done, layers: Some(layers) } => {
+                write!(formatter, "{done} of {layers} layers are there")
+            }
+            Self::UnderWay { done, layers: None } => write!(formatter, "{done} layers are there so far"),
             Self::Reused { layers, of, size } => {
                 write!(formatter, "{layers} of {of} layers are there already, {}", Size(*size))
             }

@@ -136,7 +136,7 @@ impl<'a> Layers<'a> {
             let made = tokio::select! {
                 made = workshop.next() => made?,
                 () = patience.end() => {
-                    (self.on_event)(Event::UnderWay { done: self.done.len(), layers: self.set.len() });
+                    (self.on_event)(Event::UnderWay { done: self.done.len(), layers: Some(self.set.len()) });
                     continue;
                 }
             };

@@ -79,7 +79,7 @@ impl ArchivePush<'_> {
                 None => Arc::new(passed.contents.image(self.select)?),
             };
             found.check(&passed.layers).map_err(|fault| self.source.error(fault))?;
-            let event = Event::UnderWay { done: sent.len(), layers: sent.len() };
+            let event = Event::UnderWay { done: sent.len(), layers: Some(sent.len()) };
             let named = self.name(&found, &sent, destination, tags, &mut earlier, reuse);
             match Patience::new().during(named, event, on_event).await {
                 // A cleanup of the registry may have taken what was there when the push began.

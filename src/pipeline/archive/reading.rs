@@ -88,6 +88,11 @@ impl Wanted {
         Self { in_layout: image.manifest.is_some(), layers }
     }
 
+    /// How many there are.
+    pub(super) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// The place of a layer in the image, from 1; none if it is not in it.
     pub(super) fn place(&self, member: &MemberName) -> Option<usize> {
         self.layers.get(member).map(|(place, _)| *place)

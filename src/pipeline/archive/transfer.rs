@@ -112,7 +112,7 @@ impl<'a, 'e> Transfer<'a, 'e> {
                     match place {
                         Some(number) => {
                             self.arrived += 1;
-                            let (event, on_event) = (self.progress(), self.earlier.on_event());
+                            let (event, on_event) = (self.progress(&reading), self.earlier.on_event());
                             let take = self.take(number, arrival, &reading, &sender);
                             patience.during(take, event, on_event).await?;
                         }
@@ -137,14 +137,15 @@ impl<'a, 'e> Transfer<'a, 'e> {
                 read = &mut thread, if passed.is_none() => {
                     passed = Some(read.map_err(|_| BuildError::Thread)??);
                 }
-                () = patience.end() => (self.earlier.on_event())(self.progress()),
+                () = patience.end() => (self.earlier.on_event())(self.progress(&reading)),
             }
         }
         Ok((passed.ok_or(BuildError::Thread)?, self.sent))
     }
 
-    fn progress(&self) -> Event {
-        Event::UnderWay { done: self.sent.len(), layers: self.arrived }
+    fn progress(&self, reading: &Reading) -> Event {
+        let layers = reading.wanted.as_ref().map(|wanted| wanted.layers());
+        Event::UnderWay { done: self.sent.len(), layers }
     }
 
     /// Decides what to do with a layer, and has it done.
