@@ -66,7 +66,8 @@ impl Contents {
             if let Some(document) = document(members, &name, member.size, &mut head, limits)? {
                 contents.check_new(&name)?;
                 keep(document.len())?;
-                contents.documents.insert(name, document);
+                contents.documents.insert(name.clone(), document);
+                ahead.note(&name, &contents.documents);
                 continue;
             }
             let Some(compression) = layer_in(&head) else {
@@ -81,7 +82,7 @@ impl Contents {
                 contents.layers.insert(name.clone(), place);
             }
             let (size, room) = (member.size, &mut room);
-            let said = ahead.diff_id(&name, &contents);
+            let said = ahead.diff_id(&name);
             visit(&mut Layer { name, size, compression, said, again, head, members, room })?;
         }
         Ok(contents)

@@ -13,10 +13,6 @@ use crate::oci::DiffId;
 /// The list of the images.
 pub(super) const MANIFEST: &str = "manifest.json";
 
-/// Of so many images it is found out what they say of their layers before these come. A short list can name a long
-/// configuration often.
-const MOST_AHEAD: usize = 64;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -56,47 +52,40 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
     Ok(ArchivedImage { names: repo_tags.unwrap_or_default(), config, manifest: None, layers })
 }
 
-/// What images say of layers that are still to come.
+/// What images say of layers that are still to come. Links are not followed: that could take long.
 #[derive(Default)]
 pub(super) struct Ahead {
-    /// Images whose configuration has not passed by; none before the list has.
-    waiting: Option<Vec<Waiting>>,
+    /// The layers of each image, by its configuration; none before the list has passed by.
+    listed: BTreeMap<MemberName, Vec<String>>,
     said: BTreeMap<MemberName, DiffId>,
 }
 
-struct Waiting {
-    config: MemberName,
-    layers: Vec<String>,
-}
-
 impl Ahead {
-    /// The diff_id of a layer, if what has passed by says it. The list and each configuration are read once.
-    pub(super) fn diff_id(&mut self, layer: &MemberName, contents: &Contents) -> Option<DiffId> {
-        let waiting = match &mut self.waiting {
-            Some(waiting) => waiting,
-            none => match entries(contents) {
-                Err(ArchiveFault::Missing { .. }) => return None,
-                listed => {
-                    let entries = listed.map(|(_, entries)| entries).unwrap_or_default();
-                    none.insert(entries.into_iter().take(MOST_AHEAD).filter_map(Waiting::of).collect())
-                }
-            },
-        };
-        let is_there = |image: &mut Waiting| matches!(contents.document(&image.config), Ok(Some(_)));
-        for Waiting { config, layers } in waiting.extract_if(.., is_there) {
-            let Ok(Some(text)) = contents.document(&config) else { continue };
-            let diff_ids = diff_ids(&config, text, layers.len()).unwrap_or_default();
+    /// Takes note of a JSON file that has come to those that have passed by. The list and each configuration are read
+    /// once.
+    pub(super) fn note(&mut self, name: &MemberName, documents: &BTreeMap<MemberName, Vec<u8>>) {
+        let Self { listed, said } = self;
+        let mut learn = |config: &MemberName, layers: &[String]| {
+            let Some(text) = documents.get(config) else { return };
+            let diff_ids = diff_ids(config, text, layers.len()).unwrap_or_default();
             let members = layers.iter().map(|layer| MemberName::parse(layer.as_bytes()));
-            let said = members.zip(diff_ids).filter_map(|(member, diff_id)| Some((member.ok()?, diff_id)));
-            self.said.extend(said);
+            said.extend(members.zip(diff_ids).filter_map(|(member, diff_id)| Some((member.ok()?, diff_id))));
+        };
+        if name.as_str() == MANIFEST {
+            let entries: Vec<Entry> =
+                documents.get(name).and_then(|list| parse(name, list).ok()).unwrap_or_default();
+            let layers =
+                |entry: Entry| Some((MemberName::parse(entry.config.as_bytes()).ok()?, entry.layers?));
+            *listed = entries.into_iter().filter_map(layers).collect();
+            listed.iter().for_each(|(config, layers)| learn(config, layers));
+        } else if let Some(layers) = listed.get(name) {
+            learn(name, layers);
         }
-        self.said.get(layer).copied()
     }
-}
 
-impl Waiting {
-    fn of(entry: Entry) -> Option<Self> {
-        Some(Self { config: MemberName::parse(entry.config.as_bytes()).ok()?, layers: entry.layers? })
+    /// The diff_id of a layer, if what has passed by says it.
+    pub(super) fn diff_id(&self, layer: &MemberName) -> Option<DiffId> {
+        self.said.get(layer).copied()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Archives that lie, or are damaged.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 #[test]
@@ -191,4 +193,31 @@ fn large_json_is_not_read() {
         many.file(&format!("{number}.json"), document.as_bytes());
     }
     assert_eq!(fault(&many), "all JSON in it, with the names, has more than 67108864 bytes");
+}
+
+/// What a list says of layers is not looked for at each of them.
+#[test]
+fn a_list_of_images_does_not_make_layers_slow() {
+    let entries: Vec<Value> =
+        (0..64).map(|image| json!({ "Config": format!("{image}/0"), "Layers": ["1.tar"] })).collect();
+    let mut parts = Parts::default();
+    for image in 0..64 {
+        for link in 0..39 {
+            parts.add(EntryType::Link, &format!("{image}/{link}"), &format!("{image}/{}", link + 1), b"");
+        }
+    }
+    for number in 0..10_000 {
+        parts.file(&format!("{number}.tar"), b"");
+    }
+    let read = |list: &str| {
+        let mut front = Parts::default();
+        front.json(list, &json!(entries)).0.extend_from_slice(&parts.0);
+        let start = Instant::now();
+        stream(front.finish(), Form::Any).pass(&mut |_| Ok(())).unwrap();
+        start.elapsed()
+    };
+
+    let (without, with) = (read("other.json"), read("manifest.json"));
+
+    assert!(with < 4 * without + Duration::from_secs(1), "{with:?}, and {without:?} without the list");
 }
