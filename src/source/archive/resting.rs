@@ -8,6 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Members;
 
+/// So many may rest: each keeps the window of its decoder, which can have 128 MiB.
+const MOST: usize = 8;
+
 /// Readers that nobody uses.
 #[derive(Default)]
 pub(super) struct Resting(Mutex<Vec<Rest>>);
@@ -24,11 +27,15 @@ impl Resting {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let candidates = readers.iter().enumerate().filter(|(_, reader)| reader.passed <= before);
         let (nearest, _) = candidates.max_by_key(|(_, reader)| reader.passed)?;
-        Some(readers.swap_remove(nearest).members)
+        Some(readers.remove(nearest).members)
     }
 
-    /// Lets a reader rest that has passed so many layers.
+    /// Lets a reader rest that has passed so many layers. Of too many, the one that has passed the most is let go: it is
+    /// of use to the fewest layers.
     pub(super) fn put(&self, members: Members, passed: usize) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Rest { members, passed });
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.push(Rest { members, passed });
+        readers.sort_by_key(|reader| reader.passed);
+        readers.truncate(MOST);
     }
 }

@@ -211,6 +211,29 @@ fn a_compressed_archive_goes_on_where_the_layer_before_has_ended() {
     copy(1).unwrap_err();
 }
 
+/// Each reader holds a window of its decoder. The one that has come furthest is of use to the fewest layers.
+#[test]
+fn few_readers_rest() {
+    let layers: Vec<Vec<u8>> = (0..12).map(|seed| incompressible(seed, 1 << 10)).collect();
+    let names: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+    let named: Vec<(&str, &[u8])> =
+        names.iter().zip(&layers).map(|(name, layer)| (name.as_str(), layer.as_slice())).collect();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| diff_id(layer)).collect();
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&gzip(&docker(&config(&diff_ids), &named).finish()), 0).unwrap();
+    let source = ArchiveSource::file("a.tar.gz", Form::Docker, file.try_clone().unwrap()).unwrap();
+    let image = source.image(&Select::Only).unwrap();
+
+    for layer in image.layers.iter().rev() {
+        source.copy_layer(layer, &mut io::sink()).unwrap();
+    }
+
+    let From::File(shared, _) = &source.from else { panic!("it is a file") };
+    assert_eq!(Arc::strong_count(shared), 1 + 8);
+    file.write_all_at(&[0; 16], 0).unwrap();
+    source.copy_layer(&image.layers[1], &mut io::sink()).unwrap();
+}
+
 /// A layer of one file of so many bytes.
 fn incompressible(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
