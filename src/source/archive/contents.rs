@@ -119,9 +119,14 @@ impl Contents {
         self.document(name)?.ok_or_else(missing)
     }
 
-    /// Where a layer is, and how many there are.
-    pub(super) fn place(&self, layer: &MemberName) -> Option<(Place, usize)> {
-        Some((*self.layers.get(layer)?, self.layers.len()))
+    /// How many layers there are.
+    pub(super) fn count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Where a layer is.
+    pub(super) fn place(&self, layer: &MemberName) -> Option<Place> {
+        self.layers.get(layer).copied()
     }
 
     /// The layer that `by` names: the name that it has in the archive, and where it is there.

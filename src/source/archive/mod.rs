@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cap_std::fs::Dir;
 
-use self::contents::{Contents, HEAD, Place, read_some};
+use self::contents::{Contents, HEAD, read_some};
 pub use self::error::{ArchiveError, ArchiveFault, JsonError};
 use self::folder::FolderReader;
 pub use self::image::{ArchivedImage, ArchivedLayer, Select};
@@ -135,7 +135,8 @@ impl ArchiveSource {
         !matches!(self.from, From::Stream(_))
     }
 
-    /// Whether its layers are best read in the order in which they are there, since it is compressed as a whole.
+    /// Whether its layers are best read in the order in which they are there: it cannot be entered in the middle, as a
+    /// stream or one that is compressed as a whole.
     pub fn has_order(&self) -> bool {
         !matches!(self.from, From::File(_, Compression::None) | From::Folder(_))
     }
@@ -189,35 +190,23 @@ impl ArchiveSource {
         member: &MemberName,
         visit: impl FnOnce(&mut Layer<'_>) -> Result<T, ArchiveFault>,
     ) -> Result<T, ArchiveError> {
-        let place = self.surveyed.get().and_then(|contents| contents.contents.place(member));
-        let rested = place.and_then(|(place, _)| self.resting.take(place.before));
+        let contents = self.surveyed.get().map(|surveyed| &surveyed.contents).filter(|_| self.has_order());
+        let place = contents.and_then(|contents| contents.place(member));
+        let rested = place.and_then(|place| self.resting.take(place.before));
         self.named(|| {
             let mut members = rested.map_or_else(|| self.open(), Ok)?;
-            while let Some(found) = members.next()? {
-                if found.name == *member && found.kind == Kind::File {
-                    let head = read_some(&mut members, HEAD.min(found.size))?;
-                    let compression = layer_in(&head).ok_or_else(|| ArchiveFault::Changed(member.clone()))?;
-                    let (name, size) = (found.name, found.size);
-                    let visited = visit(&mut Layer {
-                        name,
-                        size,
-                        compression,
-                        said: None,
-                        again: false,
-                        head,
-                        members: &mut members,
-                        room: &mut Room::new(LIMITS.bytes),
-                    })?;
-                    if let Some((Place { before, .. }, layers)) = place
-                        && self.has_order()
-                        && before + 1 < layers
-                    {
-                        self.resting.put(members, before + 1);
-                    }
-                    return Ok(visited);
-                }
+            let changed = || ArchiveFault::Changed(member.clone());
+            let Member { name, size, .. } = members.file(member)?.ok_or_else(changed)?;
+            let head = read_some(&mut members, HEAD.min(size))?;
+            let compression = layer_in(&head).ok_or_else(changed)?;
+            let (said, again, room) = (None, false, &mut Room::new(LIMITS.bytes));
+            let reader = &mut members;
+            let mut layer = Layer { name, size, compression, said, again, head, members: reader, room };
+            let visited = visit(&mut layer)?;
+            if let (Some(contents), Some(place)) = (contents, place) {
+                self.resting.put(members, place.before + 1, contents.count());
             }
-            Err(ArchiveFault::Changed(member.clone()))
+            Ok(visited)
         })
     }
 
@@ -286,6 +275,16 @@ impl Members {
             Self::Tar(tar) => tar.next(),
             Self::Folder(folder) => folder.next(),
         }
+    }
+
+    /// The next file of this name.
+    fn file(&mut self, name: &MemberName) -> Result<Option<Member>, ArchiveFault> {
+        while let Some(member) = self.next()? {
+            if member.name == *name && member.kind == Kind::File {
+                return Ok(Some(member));
+            }
+        }
+        Ok(None)
     }
 
     /// The next bytes of the member that came last.

@@ -1,8 +1,8 @@
 //! Readers of an archive that is compressed as a whole, which rest where a layer has ended.
 //!
 //! To read one layer of such an archive takes decompressing all before it. Whoever reads several, in the order in which
-//! they are there, goes on where another has stopped, so that the archive is decompressed once for as many as read at a
-//! time, and not once for each layer.
+//! they are there, goes on where another has stopped, so that the archive is decompressed once per reader at work, and
+//! not once for each layer.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -30,9 +30,12 @@ impl Resting {
         Some(readers.remove(nearest).members)
     }
 
-    /// Lets a reader rest that has passed so many layers. Of too many, the one that has passed the most is let go: it is
-    /// of use to the fewest layers.
-    pub(super) fn put(&self, members: Members, passed: usize) {
+    /// Lets a reader rest that has passed so many of all layers. Of too many, the one that has passed the most is let go:
+    /// it is of use to the fewest layers, as one that has passed all is to none.
+    pub(super) fn put(&self, members: Members, passed: usize, of: usize) {
+        if passed == of {
+            return;
+        }
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         readers.push(Rest { members, passed });
         readers.sort_by_key(|reader| reader.passed);
