@@ -39,7 +39,7 @@ pub(super) fn names(contents: &Contents) -> Result<Vec<Vec<String>>, ArchiveFaul
 /// The image in place `at` of the list, of which there are more.
 pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, ArchiveFault> {
     let (manifest, mut entries) = entries(contents)?;
-    let Entry { config, repo_tags, layers } = entries.swap_remove(at);
+    let Entry { config, layers, .. } = entries.swap_remove(at);
     let (config_name, layers) = (MemberName::parse(config.as_bytes())?, layers.unwrap_or_default());
     let config = contents.named_document(&config_name, &manifest)?.to_vec();
     let diff_ids = diff_ids(&config_name, &config, layers.len())?;
@@ -49,7 +49,7 @@ pub(super) fn image(contents: &Contents, at: usize) -> Result<ArchivedImage, Arc
         Ok(ArchivedLayer { member, before, size, diff_id, blob: None })
     });
     let layers = layers.collect::<Result<_, ArchiveFault>>()?;
-    Ok(ArchivedImage { names: repo_tags.unwrap_or_default(), config, manifest: None, layers })
+    Ok(ArchivedImage { names: Vec::new(), config, manifest: None, layers })
 }
 
 /// What images say of layers that are still to come. Links are not followed: that could take long.
