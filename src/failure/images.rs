@@ -1,5 +1,7 @@
 //! Who can fix what is wrong with images that somebody else has made or planned.
 
+use std::io;
+
 use super::Failure;
 use super::classify::is_of_host;
 use crate::source::archive::{ArchiveError, ArchiveFault};
@@ -85,13 +87,19 @@ impl From<ImageJsonError> for Failure {
 impl From<LayerError> for Failure {
     fn from(error: LayerError) -> Self {
         match error {
-            LayerError::Archive { ref source, .. } if !is_of_host(source) => Self::build(
+            // Nix lets everybody read what is in the store.
+            LayerError::Read { .. } | LayerError::Write(_) => Self::system(error),
+            LayerError::Archive { ref source, .. }
+                if is_of_host(source) || source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Self::system(error)
+            }
+            LayerError::Archive { .. } => Self::build(
                 error,
                 "let it be a file of the store, with no link that leads out of it: a tar, compressed as its `mediatype` says",
             ),
-            // Nix lets everybody read what is in the store.
-            LayerError::Read { .. } | LayerError::Archive { .. } | LayerError::Write(_) => {
-                Self::system(error)
+            LayerError::TooLarge { .. } => {
+                Self::build(error, "leave out what is no part of the image; no image has so much")
             }
             LayerError::Kind(_) => Self::build(error, "put files, folders and links alone into the image"),
             LayerError::Pattern(_) => Self::build(error, "write a shorter or simpler `regex` in `perms`"),
@@ -111,8 +119,6 @@ impl From<LayerError> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::failure::Kind;
 
@@ -121,9 +127,23 @@ mod tests {
         let path = "/nix/store/00000000000000000000000000000000-app/secret".to_owned();
         let source = io::ErrorKind::PermissionDenied.into();
 
-        let failure = Failure::from(LayerError::Read { path, source });
+        let read = Failure::from(LayerError::Read { path: path.clone(), source });
+        let archive = io::ErrorKind::PermissionDenied.into();
+        let archive = Failure::from(LayerError::Archive { path, source: archive });
 
-        assert_eq!(failure.kind(), Kind::System);
-        assert!(!failure.to_string().contains("mediatype"), "{failure}");
+        for failure in [read, archive] {
+            assert_eq!(failure.kind(), Kind::System);
+            assert!(!failure.to_string().contains("mediatype"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_layer_that_is_too_large_is_not_said_to_be_no_file() {
+        let path = "/nix/store/00000000000000000000000000000000-layer.tar".to_owned();
+
+        let failure = Failure::from(LayerError::TooLarge { path, most: 1 << 40 });
+
+        assert_eq!(failure.kind(), Kind::Build);
+        assert!(failure.to_string().contains("leave out what is no part of the image"), "{failure}");
     }
 }

@@ -76,6 +76,14 @@ pub enum LayerError {
         #[source]
         source: io::Error,
     },
+    /// A layer that lies in the store is too large.
+    #[error("the layer `{path}` has more than {most} bytes, decompressed")]
+    TooLarge {
+        /// The file.
+        path: String,
+        /// The most that it may have.
+        most: u64,
+    },
     /// A regular expression cannot be used.
     #[error("`{0}` is no regular expression that can be used here")]
     Pattern(String),

@@ -113,7 +113,7 @@ impl Archive {
                 Err(error) => return Err(unreadable(error)),
             };
             let Some(rest) = left.checked_sub(read as u64) else {
-                return Err(unreadable(io::Error::other(format!("its tar has more than {most} bytes"))));
+                return Err(LayerError::TooLarge { path: path.display().to_string(), most });
             };
             left = rest;
             sink.write_all(&buffer[..read]).map_err(LayerError::Write)?;
