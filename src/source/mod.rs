@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod binary_cache;
+mod copy;
 mod decoder;
 pub mod docker_tools;
 pub mod local_store;

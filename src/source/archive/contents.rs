@@ -6,9 +6,10 @@ use std::io::{self, Read as _};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::docker::Ahead;
-use super::layer::{Room, layer_in};
+use super::layer::layer_in;
 use super::tar::Kind;
 use super::{ArchiveFault, Layer, Limits, MemberName, Members};
+use crate::source::copy::Room;
 
 /// So many links may stand one behind the other.
 const MOST_LINKS: usize = 40;

@@ -8,10 +8,8 @@ use super::{ArchiveFault, MemberName, Members};
 use crate::layer::Hashing;
 use crate::nix::Compression;
 use crate::oci::{DiffId, Digest, Hasher};
+use crate::source::copy::{CopyError, PIECE, Room};
 use crate::source::decoder::{Decoder, compression_of};
-
-/// How much is passed on at a time.
-const PIECE: usize = 128 << 10;
 
 /// What is limited in all layers together.
 const TOGETHER: &str = "the sum of its layers, decompressed,";
@@ -28,27 +26,8 @@ pub struct Layer<'a> {
     /// What has been read of it, and is to be read first.
     pub(super) head: Vec<u8>,
     pub(super) members: &'a mut Members,
+    /// For what decoders give, in all layers of a pass together.
     pub(super) room: &'a mut Room,
-}
-
-/// How much decoders may still give, in all layers of a pass together: a few bytes can become very many.
-pub(super) struct Room {
-    most: u64,
-    left: u64,
-}
-
-impl Room {
-    /// For `most` bytes.
-    pub(super) fn new(most: u64) -> Self {
-        Self { most, left: most }
-    }
-
-    /// Whether so many fit in.
-    fn take(&mut self, count: usize) -> bool {
-        let left = self.left.checked_sub(count as u64);
-        self.left = left.unwrap_or_default();
-        left.is_some()
-    }
 }
 
 /// What a layer turned out to be.
@@ -115,22 +94,21 @@ impl Layer<'_> {
         let what = format!("`{}`", self.name);
         let Self { head, members, room, .. } = self;
         let mut tee = Tee { head, members, raw, fault: None };
-        let mut buffer = vec![0; PIECE];
         let copied = {
             let mut decoder = Decoder::new(compression, &mut tee).map_err(ArchiveFault::Read)?;
-            copy(&mut decoder, tar, &mut buffer, room)
+            room.copy(&mut decoder, tar)
         };
         let copied = match (tee.fault.take(), copied) {
             (Some(fault), _) => return Err(fault),
-            (None, Err(Copy::Read(error))) => return Err(fault_of(error, || what)),
-            (None, Err(Copy::Write(error))) => return Err(ArchiveFault::Sink(error)),
-            (None, Err(Copy::TooLong)) => {
-                return Err(ArchiveFault::TooLarge { what: TOGETHER.to_owned(), most: room.most });
+            (None, Err(CopyError::Read(error))) => return Err(fault_of(error, || what)),
+            (None, Err(CopyError::Write(error))) => return Err(ArchiveFault::Sink(error)),
+            (None, Err(CopyError::TooLarge(most))) => {
+                return Err(ArchiveFault::TooLarge { what: TOGETHER.to_owned(), most });
             }
             (None, Ok(copied)) => copied,
         };
         // A decoder stops where its format ends, and the blob is all there is.
-        let mut rest = 0;
+        let (mut rest, mut buffer) = (0, vec![0; PIECE]);
         loop {
             match (tee.read(&mut buffer), tee.fault.take()) {
                 (_, Some(fault)) => return Err(fault),
@@ -192,33 +170,5 @@ impl Read for Tee<'_> {
             self.fault = Some(fault);
             io::ErrorKind::Other.into()
         })
-    }
-}
-
-enum Copy {
-    Read(io::Error),
-    Write(io::Error),
-    TooLong,
-}
-
-fn copy(
-    source: &mut impl Read,
-    sink: &mut dyn Write,
-    buffer: &mut [u8],
-    room: &mut Room,
-) -> Result<u64, Copy> {
-    let mut copied = 0;
-    loop {
-        let read = match source.read(buffer) {
-            Ok(0) => return Ok(copied),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Copy::Read(error)),
-        };
-        copied += read as u64;
-        if !room.take(read) {
-            return Err(Copy::TooLong);
-        }
-        sink.write_all(&buffer[..read]).map_err(Copy::Write)?;
     }
 }

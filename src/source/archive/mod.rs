@@ -39,13 +39,14 @@ pub use self::error::{ArchiveError, ArchiveFault, JsonError};
 use self::folder::FolderReader;
 pub use self::image::{ArchivedImage, ArchivedLayer, Select};
 use self::input::Input;
+use self::layer::layer_in;
 pub use self::layer::{Layer, PassedLayer};
-use self::layer::{Room, layer_in};
 pub use self::name::MemberName;
 use self::resting::Resting;
 use self::tar::{Kind, Member, TarReader};
 use crate::layer::Hashing;
 use crate::nix::Compression;
+use crate::source::copy::{MOST_BYTES, Room};
 
 /// How an archive tells of its images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +73,7 @@ struct Limits {
 }
 
 /// Far beyond any image: registries take manifests of 4 MiB, and no runtime more than some hundred layers.
-const LIMITS: Limits = Limits { members: 100_000, document: 8 << 20, documents: 64 << 20, bytes: 1 << 40 };
+const LIMITS: Limits = Limits { members: 100_000, document: 8 << 20, documents: 64 << 20, bytes: MOST_BYTES };
 
 /// Whether what begins so, with 512 bytes or all that it has, can be an archive.
 pub fn begins_so(head: &[u8]) -> bool {

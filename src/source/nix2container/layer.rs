@@ -1,6 +1,6 @@
 //! One layer of an image that nix2container has planned.
 
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -10,11 +10,9 @@ use super::options::Options;
 use super::tree::LayerTree;
 use crate::nix::{Compression, STORE_DIR, StorePath};
 use crate::oci::{DiffId, Digest};
+use crate::source::copy::{CopyError, MOST_BYTES, Room};
 use crate::source::decoder::Decoder;
 use crate::source::store_file;
-
-/// The longest tar of a layer that lies in the store.
-const MOST_BYTES: u64 = 1 << 40;
 
 /// A layer, and what is known of it before it is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +92,7 @@ impl Archive {
         Some(Self { object, rest: rest.to_owned(), compression })
     }
 
-    /// Writes at most `most` bytes: a few that are compressed can become very many.
+    /// Writes at most `most` bytes.
     fn write<W: Write>(&self, host: &Path, most: u64, mut sink: W) -> Result<W, LayerError> {
         let store = on_host(host, STORE_DIR.as_bytes());
         let object = store.join(self.object.base_name());
@@ -103,20 +101,13 @@ impl Archive {
         // An object may be a link.
         let file = store_file::open_below(&store, &path).map_err(unreadable)?;
         let mut tar = Decoder::new(self.compression, file).map_err(unreadable)?;
-        let mut buffer = vec![0; 64 * 1024];
-        let mut left = most;
-        loop {
-            let read = match tar.read(&mut buffer) {
-                Ok(0) => return Ok(sink),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(unreadable(error)),
-            };
-            let Some(rest) = left.checked_sub(read as u64) else {
-                return Err(LayerError::TooLarge { path: path.display().to_string(), most });
-            };
-            left = rest;
-            sink.write_all(&buffer[..read]).map_err(LayerError::Write)?;
+        match Room::new(most).copy(&mut tar, &mut sink) {
+            Ok(_) => Ok(sink),
+            Err(CopyError::Read(error)) => Err(unreadable(error)),
+            Err(CopyError::Write(error)) => Err(LayerError::Write(error)),
+            Err(CopyError::TooLarge(most)) => {
+                Err(LayerError::TooLarge { path: path.display().to_string(), most })
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io;
 
 use proptest::prelude::*;
 use serde_json::json;
