@@ -64,7 +64,7 @@ with open("truncated", "r+b") as file:
     file.truncate(700)
 write("manifests", m("manifest.json", listed()))
 write("twice", m("l.tar", b"\0" * len(layer)))
-write("large-json", m("manifest.json", b" " * (9 << 20)))
+write("large-json", layers=["l.tar", "m" * (9 << 20)])
 with open("many", "wb") as file:
     info = tarfile.TarInfo("d/")
     info.type = tarfile.DIRTYPE

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use super::docker::Ahead;
 use super::layer::layer_in;
 use super::tar::Kind;
-use super::{ArchiveFault, Layer, Limits, MemberName, Members};
+use super::{ArchiveFault, LIMITS, Layer, Limits, MemberName, Members};
 use crate::source::copy::Room;
 
 /// So many links may stand one behind the other.
@@ -111,7 +111,14 @@ impl Contents {
 
     /// A JSON file, if there is one of this name, or what is called as if it were one.
     pub(super) fn document(&self, name: &MemberName) -> Result<Option<&[u8]>, ArchiveFault> {
-        Ok(self.documents.get(self.resolve(name)?).map(Vec::as_slice))
+        let member = self.resolve(name)?;
+        let document = self.documents.get(member);
+        let is_there = || self.others.contains(member) || self.layers.contains_key(member);
+        // What is called so is kept, unless it is too large.
+        if document.is_none() && is_named_so(member) && is_there() {
+            return Err(ArchiveFault::TooLarge { what: format!("`{member}`"), most: LIMITS.document });
+        }
+        Ok(document.map(Vec::as_slice))
     }
 
     /// The JSON file that `by` names.
@@ -161,26 +168,20 @@ fn document(
     head: &mut Vec<u8>,
     limits: Limits,
 ) -> Result<Option<Vec<u8>>, ArchiveFault> {
-    let is_named_so =
-        matches!(name.as_str(), "oci-layout" | "repositories") || name.as_str().ends_with(".json");
     let begins_so =
         head.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| b"{[".contains(byte));
-    if !is_named_so && !begins_so {
+    // The name of the first file in a tar may begin like JSON.
+    if !(is_named_so(name) || begins_so) || size > limits.document {
         return Ok(None);
-    }
-    if size > limits.document {
-        let what = format!("`{name}`");
-        // The name of the first file in a tar may begin like JSON.
-        return if is_named_so {
-            Err(ArchiveFault::TooLarge { what, most: limits.document })
-        } else {
-            Ok(None)
-        };
     }
     head.append(&mut read_some(members, size - head.len() as u64)?);
     // What is called so may be no JSON, which matters to whoever asks for it.
-    let is_document = is_named_so || serde_json::from_slice::<IgnoredAny>(head).is_ok();
+    let is_document = is_named_so(name) || serde_json::from_slice::<IgnoredAny>(head).is_ok();
     Ok(is_document.then(|| std::mem::take(head)))
+}
+
+fn is_named_so(name: &MemberName) -> bool {
+    matches!(name.as_str(), "oci-layout" | "repositories") || name.as_str().ends_with(".json")
 }
 
 /// The next `count` bytes of a member, which has as many.

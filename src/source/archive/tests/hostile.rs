@@ -97,12 +97,14 @@ fn two_members_of_one_name_are_refused_unless_they_are_equal_layers() {
     assert_eq!(seen, [false, true]);
 }
 
+/// Only what all JSON has together is limited, since nobody knows before the end what an image names.
 #[test]
 fn what_no_image_names_may_be_anything() {
     let one = layer("one");
     let good = config(&[diff_id(&one)]);
     let mut stray = docker(&good, &[("1.tar", &one)]);
     stray.file("notes.json", b"to do: {").file("repositories", b"").file("index.json", b"[");
+    stray.file("large.json", &vec![b' '; 9 << 20]);
     assert!(checked(&stream(stray.finish(), Form::Any), &Select::Only).is_ok());
     assert!(checked(&in_file(&stray.finish(), Form::Docker), &Select::Only).is_ok());
 
@@ -111,6 +113,10 @@ fn what_no_image_names_may_be_anything() {
     let mut list = docker(&good, &[("1.tar", &one)]);
     list.0[512] = b'(';
     assert_eq!(fault(&list), "`manifest.json` cannot be understood");
+    let mut large = Parts::default();
+    large.json("manifest.json", &json!([{ "Config": "link", "Layers": [] }]));
+    large.add(EntryType::Link, "link", "c.json", b"").file("c.json", &vec![b' '; 9 << 20]);
+    assert_eq!(fault(&large), "`c.json` has more than 8388608 bytes");
 }
 
 #[test]
