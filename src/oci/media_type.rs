@@ -1,4 +1,4 @@
-//! Media types that nixlayer writes (image specification, "Media Types").
+//! Media types of what nixlayer writes or passes on (image specification, "Media Types").
 
 use serde::Deserialize;
 
