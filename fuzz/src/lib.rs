@@ -1,15 +1,16 @@
 //! Archives out of what a fuzzer can guess: checksums and digests, which it cannot, are put in here.
 //!
-//! The first byte says what the others are. With [`PARTS`], they are members with `0xff` between them:
+//! The first byte says what the others are: `1` to `4` how the archive is compressed, and with `8`, members with `0xff`
+//! between them, of which the last comes first with `16`. Each is
 //!
 //! ```text
 //! KIND NAME \n CONTENTS
 //! ```
 //!
-//! A kind is a type of POSIX or GNU, of which links have the target as their contents; or `T`, a tar of one file
-//! of these contents, `G` and `Z`, such a tar with gzip and zstd. A name that ends with `/` goes on with the digest of
-//! the member. In names and contents, `@3b` is the digest of the fourth member, `@3t` that of its tar, and `@3s` its
-//! size. Without [`PARTS`], they are an archive, whose headers get right checksums.
+//! A kind is a type of POSIX or GNU, and the contents of a link are its target; or `T`, a tar of one file of these
+//! contents, `G` and `Z`, such a tar with gzip and zstd. A name that ends with `/` goes on with the digest of the member.
+//! In names and contents, `@3b` is the digest of the fourth member, `@3t` that of its tar, and `@3s` its size; `@` reaches
+//! the first ten. Without `8`, the others are an archive, whose headers get right checksums.
 
 use std::io::Write;
 
