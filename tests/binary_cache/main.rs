@@ -11,6 +11,9 @@ mod cache;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+#[path = "../registry_push/nobody.rs"]
+mod nobody;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod security;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use nixlayer::source::{ReadError, StorePaths};
 use tokio::net::TcpSocket;
 
 use crate::cache::{Files, FolderCache, Item, closure, files, settings};
+use crate::nobody::nobody;
 use crate::reading::{
     HASTY, RUNTIME, SAFE, assert_right, caches, chain, eventually, fault, http, layer, patient_caches, read,
     store,
@@ -39,9 +39,8 @@ fn with_priority(items: &[&Item], priority: u32) -> Files {
 
 /// A cache at an address where nobody listens, nor anybody else can while the socket lives.
 fn dead() -> (TcpSocket, CacheSettings) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let url = format!("http://{}/", socket.local_addr().unwrap());
+    let (socket, address) = nobody();
+    let url = format!("http://{address}/");
     (socket, settings("dead", CachePlace::Http(Request::url(&url).unwrap())))
 }
 

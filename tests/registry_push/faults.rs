@@ -8,9 +8,8 @@ use nixlayer::http::{Http, HttpError, HttpSettings, Request};
 use nixlayer::publish::{Credentials, PublishError};
 use tokio::net::TcpListener;
 
-use crate::support::{
-    CHUNK, PASSWORD, Scripted, blob, bytes, chain, credentials, destination, http, nobody, reply,
-};
+use crate::nobody::nobody;
+use crate::support::{CHUNK, PASSWORD, Scripted, blob, bytes, chain, credentials, destination, http, reply};
 
 #[tokio::test]
 async fn a_web_page_in_place_of_an_answer_becomes_one_line() {

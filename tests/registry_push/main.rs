@@ -7,6 +7,7 @@ mod client_certificates;
 mod faults;
 mod images;
 mod mounts;
+mod nobody;
 mod origins;
 mod proxies;
 mod support;

@@ -12,7 +12,8 @@ use nixlayer::secret::Secret;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-use crate::support::{Scripted, blob, bytes, credentials, destination, http, nobody, reply};
+use crate::nobody::nobody;
+use crate::support::{Scripted, blob, bytes, credentials, destination, http, reply};
 
 /// Only the name and the port decide, not the machine behind them.
 #[tokio::test]

@@ -18,7 +18,7 @@ use nixlayer::oci::{
 use nixlayer::publish::{Blob, Credentials, Destination, Registry};
 use nixlayer::secret::Secret;
 use nixlayer::simulate::registry::{self as simulated, Logged, RegistrySettings, User};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
 pub(crate) const CHUNK: usize = 64 * 1024;
 pub(crate) const PASSWORD: &str = "canary-password";
@@ -100,14 +100,6 @@ pub(crate) async fn start(settings: RegistrySettings) -> (simulated::Registry, D
     let registry = simulated::Registry::start(settings).await.unwrap();
     let destination = destination(registry.address(), "team/app", credentials());
     (registry, destination)
-}
-
-/// A port of this machine where nobody listens, nor anybody else can while the socket lives.
-pub(crate) fn nobody() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let address = socket.local_addr().unwrap();
-    (socket, address)
 }
 
 /// A server that answers each request with what `script` says, and keeps a log.
