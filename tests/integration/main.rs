@@ -42,11 +42,17 @@ mod plans;
 #[cfg(test)]
 mod real_parts;
 #[cfg(test)]
+mod record_keys;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
 mod registries;
 #[cfg(test)]
 mod reuse;
 #[cfg(test)]
 mod roots;
+#[cfg(test)]
+mod signed_records;
 #[cfg(test)]
 mod specs;
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod image_job;
 mod nix_daemon;
 mod packages;
 mod process;
+pub(crate) mod signing_job;
 mod stalling_proxy;
 mod static_server;
 mod test_job;
