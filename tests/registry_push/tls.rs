@@ -199,7 +199,7 @@ async fn a_certificate_that_does_not_do_is_told_by_its_reason_and_sees_no_reques
             None,
             "is signed by nobody whom this machine trusts",
             "UnknownIssuer",
-            "give `registries.HOST.ca_file` the certificate of the authority that signed it, in the admin's \
+            "give `registries.\"HOST\".ca_file` the certificate of the authority that signed it, in the admin's \
              configuration",
         ),
         (
@@ -221,7 +221,7 @@ async fn a_certificate_that_does_not_do_is_told_by_its_reason_and_sees_no_reques
             known(),
             "is that of an authority, which no server may use as its own",
             "CaUsedAsEndEntity",
-            "let the server use a certificate that the authority signs, and give `registries.HOST.ca_file` the \
+            "let the server use a certificate that the authority signs, and give `registries.\"HOST\".ca_file` the \
              authority's",
         ),
     ] {
