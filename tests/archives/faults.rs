@@ -119,7 +119,7 @@ fn a_push_that_waits_for_its_registry_says_so() {
 
     let said = said_while_waiting(&machine);
 
-    assert!(said.contains("0 layers are there so far"), "{said}");
+    assert!(said.contains("0 of 2 layers are there"), "{said}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_push_that_waits_for_an_answer_says_so() {
 
     let said = said_while_waiting(&machine);
 
-    assert!(said.contains("0 layers are there so far"), "{said}");
+    assert!(said.contains("0 of 2 layers are there"), "{said}");
 }
 
 #[test]
