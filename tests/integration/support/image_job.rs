@@ -106,6 +106,8 @@ impl TestJob {
             .current_dir(self.place("project"))
             .env_clear()
             .envs(&self.runner.environment)
+            // What this project has committed meanwhile is no matter of the test's.
+            .env("GIT_CEILING_DIRECTORIES", self.root.path())
             .env("TMPDIR", self.place("tmp"));
         program
     }
