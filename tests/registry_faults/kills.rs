@@ -26,6 +26,23 @@ struct Project {
     host: String,
 }
 
+/// Bubblewrap whose parent is killed before it has come into its own waits for ever.
+impl Drop for Project {
+    fn drop(&mut self) {
+        let mark = self.folder.path().as_os_str().as_encoded_bytes();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if let Some(id) = id
+                && command.windows(mark.len()).any(|part| part == mark)
+            {
+                // It may have ended meanwhile.
+                let _ = kill_process(id, Signal::KILL);
+            }
+        }
+    }
+}
+
 impl Project {
     fn new(host: String) -> Self {
         let folder = TempDir::new().unwrap();
