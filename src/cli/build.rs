@@ -47,9 +47,7 @@ async fn build_spec(file: &str, arguments: &Arguments, driver: &Driver<'_>) -> R
         let destination = target.destination(driver)?;
         let tags = target.tag().map_or_else(|| place.tags(), |tag| Ok(vec![tag.clone()]))?;
         let mut reuse = place.reuse(target.repository(), arguments.verify_layers)?;
-        if let Some(repository) = target.repository() {
-            reuse.add(&pushed, repository);
-        }
+        reuse.add_pushed(&pushed, target.repository());
         let effort = driver.effort(target.host());
         target.summarise(&prepared.publish(&destination, &tags, effort, &reuse, &show).await?);
         pushed.extend(target.repository().cloned().zip(tags.first().cloned()));
@@ -66,9 +64,7 @@ async fn build_nix(wanted: &Installable, arguments: &Arguments, driver: &Driver<
             let destination = target.destination(driver)?;
             let tag = image.tag_or(target.tag())?;
             let mut reuse = place.reuse(target.repository(), arguments.verify_layers)?;
-            if let Some(repository) = target.repository() {
-                reuse.add(&pushed, repository);
-            }
+            reuse.add_pushed(&pushed, target.repository());
             let effort = driver.effort(target.host());
             let tags = std::slice::from_ref(&tag);
             target.summarise(&image.publish(&destination, tags, effort, &reuse, &show).await?);

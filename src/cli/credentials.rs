@@ -118,8 +118,12 @@ mod tests {
             ],
         );
         assert_eq!(
-            files(&[("HOME", "/root"), ("DOCKER_CONFIG", "/login"), ("XDG_CONFIG_HOME", "")]),
-            ["/run/containers/1000/auth.json", "/root/.config/containers/auth.json", "/login/config.json"],
+            files(&[("HOME", "/home/ada"), ("DOCKER_CONFIG", "/login"), ("XDG_CONFIG_HOME", "")]),
+            [
+                "/run/containers/1000/auth.json",
+                "/home/ada/.config/containers/auth.json",
+                "/login/config.json"
+            ],
         );
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
+use super::target::Target;
 use super::{Interruption, Invocation, Scratch};
 use crate::admin::Isolation;
 use crate::failure::Failure;
@@ -62,13 +63,9 @@ fn job_variable(key: &str, value: &str) -> Variable {
 }
 
 fn layout_folder(text: &str) -> Result<PathBuf, String> {
-    match text.strip_prefix("oci:") {
-        Some(folder)
-            if !folder.is_empty() && !folder.rsplit('/').next().is_some_and(|name| name.contains(':')) =>
-        {
-            Ok(folder.into())
-        }
-        Some(_) | None => Err("write oci:FOLDER; the tags are the job's".to_owned()),
+    match text.parse() {
+        Ok(Target::OciLayout { folder, tag: None }) => Ok(folder),
+        Ok(_) | Err(_) => Err("write oci:FOLDER; the tags are the job's".to_owned()),
     }
 }
 

@@ -116,7 +116,10 @@ impl From<BuildError> for Failure {
             BuildError::NoExpression { .. } | BuildError::NoFlake { .. } => {
                 Self::build(error, "commit the file, or correct its name")
             }
-            BuildError::Tag(_) => Self::build(error, "correct the image's `tag` in the expression, or give it tags in `NIXLAYER_TAGS`"),
+            BuildError::Tag(_) => Self::build(
+                error,
+                "correct the image's `tag` in the expression, or name another: in `NIXLAYER_TAGS`, or behind `--to`",
+            ),
             BuildError::TooManyImages { .. } | BuildError::TooLarge { .. } => {
                 Self::build(error, "make several smaller ones of it, and name one behind a `#`")
             }

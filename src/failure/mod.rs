@@ -56,6 +56,12 @@ impl Failure {
         Self { fix: Some(fix.into()), ..self }
     }
 
+    /// The same failure with a fix, if there is one.
+    #[must_use]
+    fn fix_if(self, fix: Option<String>) -> Self {
+        Self { fix: fix.or(self.fix), ..self }
+    }
+
     /// Who can fix it.
     pub fn kind(&self) -> Kind {
         self.kind

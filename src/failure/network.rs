@@ -29,14 +29,14 @@ impl From<HttpError> for Failure {
                 let fix = certificate_fix(*fault, &format!("registries.\"{host}\".ca_file"));
                 Self::system(error).fix(fix)
             }
-            HttpError::Redirect { to, rule, .. } => match redirect_fix(to, *rule) {
-                Some(fix) => Self::system(error).fix(fix),
-                None => Self::system(error),
-            },
-            HttpError::Connect { source, .. } => match unreachable_fix(source, "the registry") {
-                Some(fix) => Self::system(error).fix(fix),
-                None => Self::system(error),
-            },
+            HttpError::Redirect { to, rule, .. } => {
+                let fix = redirect_fix(to, *rule);
+                Self::system(error).fix_if(fix)
+            }
+            HttpError::Connect { source, .. } => {
+                let fix = unreachable_fix(source, "the registry");
+                Self::system(error).fix_if(fix)
+            }
             HttpError::NoUrl { .. }
             | HttpError::Silent { .. }
             | HttpError::Broken { .. }

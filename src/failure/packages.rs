@@ -94,14 +94,14 @@ impl From<BinaryCacheError> for Failure {
                     let fix = certificate_fix(*fault, "caches.URL.ca_file");
                     Self::system(error).fix(fix)
                 }
-                CacheFault::Http(HttpError::Connect { source, .. }) => match unreachable_fix(source, "the cache") {
-                    Some(fix) => Self::system(error).fix(fix),
-                    None => Self::system(error),
-                },
-                CacheFault::Http(HttpError::Redirect { to, rule, .. }) => match redirect_fix(to, *rule) {
-                    Some(fix) => Self::system(error).fix(fix),
-                    None => Self::system(error),
-                },
+                CacheFault::Http(HttpError::Connect { source, .. }) => {
+                    let fix = unreachable_fix(source, "the cache");
+                    Self::system(error).fix_if(fix)
+                }
+                CacheFault::Http(HttpError::Redirect { to, rule, .. }) => {
+                    let fix = redirect_fix(to, *rule);
+                    Self::system(error).fix_if(fix)
+                }
                 CacheFault::Http(_)
                 | CacheFault::Refused { .. }
                 | CacheFault::File { .. }

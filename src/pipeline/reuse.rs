@@ -43,9 +43,11 @@ pub struct Reuse {
 const SIBLINGS: usize = 8;
 
 impl Reuse {
-    /// Adds images that have been pushed just before, as far as their layers may serve in `repository`.
-    pub fn add(&mut self, pushed: &[(Repository, Tag)], repository: &Repository) {
-        let near = |(other, _): &&(Repository, Tag)| other.registry() == repository.registry();
+    /// Adds images that have been pushed just before, as far as their layers may serve in `repository`; in a folder,
+    /// none does.
+    pub fn add_pushed(&mut self, pushed: &[(Repository, Tag)], repository: Option<&Repository>) {
+        let registry = repository.map(Repository::registry);
+        let near = |(other, _): &&(Repository, Tag)| Some(other.registry()) == registry;
         self.from.extend(pushed.iter().filter(near).take(SIBLINGS).cloned());
     }
 }

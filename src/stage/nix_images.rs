@@ -69,7 +69,7 @@ impl ImageJob<'_> {
             let before = pushed
                 .iter()
                 .filter_map(|image| Some((image.repository.clone(), image.tags.first()?.clone())));
-            reuse.add(&before.collect::<Vec<_>>(), &repository);
+            reuse.add_pushed(&before.collect::<Vec<_>>(), Some(&repository));
             let destination = Destination::Registry {
                 registry: Arc::clone(&self.registry),
                 repository: repository.clone(),

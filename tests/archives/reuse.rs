@@ -180,7 +180,7 @@ fn compressed(seed: &Seed, names: &[String]) -> Vec<u8> {
     archive(&members)
 }
 
-/// As crane, kaniko and jib name layers: by the digests of what they are compressed to.
+/// As crane names layers: by the digests of what they are compressed to.
 fn by_blob(seed: &Seed) -> Vec<String> {
     seed.layers.iter().map(|layer| format!("{}.tar.gz", Digest::of(&gzip(layer)).hex())).collect()
 }
