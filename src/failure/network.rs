@@ -1,7 +1,9 @@
 //! Who can fix what went wrong on the way to a registry, or there.
 
 use super::Failure;
-use crate::http::{CertificateFault, ClientCertificateFault, ConnectFault, HttpError, Place, RedirectRule};
+use crate::http::{
+    CertificateFault, ClientCertificateFault, ConnectFault, HttpError, LookUpError, Place, RedirectRule,
+};
 use crate::publish::{Answer, AuthError, PublishError, Refusal};
 
 impl From<HttpError> for Failure {
@@ -48,10 +50,10 @@ impl From<HttpError> for Failure {
 /// What brings a connection to `whom` about, where that depends on the network.
 pub(super) fn unreachable_fix(fault: &ConnectFault, whom: &str) -> Option<String> {
     match fault {
-        ConnectFault::NoSuchHost { name } => Some(format!(
+        ConnectFault::Name(LookUpError::NoSuchHost { name }) => Some(format!(
             "check how `{name}` is written, and which name servers `/etc/resolv.conf` names here"
         )),
-        ConnectFault::NotResolved { .. } => Some(
+        ConnectFault::Name(LookUpError::NoAnswer { .. }) => Some(
             "check the name servers in `/etc/resolv.conf`, and whether they can be reached from here"
                 .to_owned(),
         ),
@@ -206,7 +208,7 @@ mod tests {
         let host = "regsitry.example".to_owned();
         for (source, expected) in [
             (
-                ConnectFault::NoSuchHost { name: host.clone() },
+                ConnectFault::Name(LookUpError::NoSuchHost { name: host.clone() }),
                 "error: no connection to `regsitry.example`\n  \
                  cause: there is no host `regsitry.example`\n  \
                  fix:   check how `regsitry.example` is written, and which name servers `/etc/resolv.conf` names here",

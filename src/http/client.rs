@@ -16,10 +16,7 @@ use super::clients::Clients;
 use super::error::{client_refused, no_connection, out_of_bounds};
 use super::place::Place;
 use super::resolver::SystemResolver;
-use super::{
-    ConnectFault, HttpError, HttpSettings, Notice, Patience, RedirectRule, Request, Response, authority,
-    shown,
-};
+use super::{HttpError, HttpSettings, Notice, Patience, RedirectRule, Request, Response, authority, shown};
 use crate::secret::Secret;
 
 /// Registries send one redirect, to their storage; a few more are no attack yet.
@@ -174,7 +171,7 @@ impl Http {
         let mut left = MORE_LOOKS;
         loop {
             let error = match self.send_once(request, bound).await {
-                Err(error @ HttpError::Connect { source: ConnectFault::NoSuchHost { .. }, .. }) => error,
+                Err(error) if error.is_of_no_host() => error,
                 sent => return sent,
             };
             if left == 0 || !retries.pause(None, &error.in_short()).await {

@@ -8,20 +8,9 @@ use super::resolver::LookUpError;
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectFault {
-    /// The name servers know no such name, and it has led nowhere before.
-    #[error("there is no host `{name}`")]
-    NoSuchHost {
-        /// The name; that of the proxy if there is one.
-        name: String,
-    },
-    /// The name servers say nothing that helps: they may be out of reach.
-    #[error("the name servers do not say where `{name}` is: {said}")]
-    NotResolved {
-        /// The name; that of the proxy if there is one.
-        name: String,
-        /// What came of the question.
-        said: String,
-    },
+    /// The name of the host, or that of the proxy, leads nowhere.
+    #[error(transparent)]
+    Name(LookUpError),
     /// The host is there, and nobody listens.
     #[error("the connection was refused")]
     Refused,
@@ -41,12 +30,8 @@ pub enum ConnectFault {
 
 impl ConnectFault {
     pub(super) fn of(error: reqwest::Error) -> Self {
-        match find::<LookUpError>(&error) {
-            Some(LookUpError::NoSuchHost { name }) => return Self::NoSuchHost { name: name.clone() },
-            Some(LookUpError::NoAnswer { name, said }) => {
-                return Self::NotResolved { name: name.clone(), said: said.clone() };
-            }
-            None => {}
+        if let Some(error) = find::<LookUpError>(&error) {
+            return Self::Name(error.clone());
         }
         match find::<io::Error>(&error).map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionRefused) => Self::Refused,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::place::OutOfBounds;
-use super::{CertificateFault, ClientCertificateFault, ConnectFault, Place};
+use super::{CertificateFault, ClientCertificateFault, ConnectFault, LookUpError, Place};
 
 /// Why a request got no answer, or its answer could not be used.
 ///
@@ -142,6 +142,11 @@ pub enum RedirectRule {
 }
 
 impl HttpError {
+    /// Whether it is said that there is no such host.
+    pub(super) fn is_of_no_host(&self) -> bool {
+        matches!(self, Self::Connect { source: ConnectFault::Name(LookUpError::NoSuchHost { .. }), .. })
+    }
+
     /// What happened, and the last of its causes: a line for the log.
     pub fn in_short(&self) -> String {
         let mut last = self.source();

@@ -38,5 +38,6 @@ pub use error::{HttpError, RedirectRule, authority, shown};
 pub use message::{Request, Response};
 pub use place::Place;
 pub use reqwest::{Method, StatusCode, Url, header};
+pub use resolver::LookUpError;
 pub use retry::{Patience, Retries, may_recover};
 pub use settings::{FoundCertificates, Hosts, HttpSettings, Notice};

@@ -27,8 +27,8 @@ struct Inner {
 
 /// Why a name leads nowhere.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum LookUpError {
-    /// The name servers are sure.
+pub enum LookUpError {
+    /// The name servers are sure, and it has led nowhere before.
     #[error("there is no host `{name}`")]
     NoSuchHost {
         /// The name.

@@ -11,7 +11,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderName, RETRY_AFTER};
 
-use super::{ConnectFault, Http, HttpError, Request, Response, authority};
+use super::{Http, HttpError, Request, Response, authority};
 
 /// Seconds since 1970 (GitLab, "User and IP rate limits").
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
@@ -121,7 +121,7 @@ impl HttpError {
     pub fn may_recover(&self) -> bool {
         match self {
             // It was looked for more than once.
-            Self::Connect { source: ConnectFault::NoSuchHost { .. }, .. } => false,
+            _ if self.is_of_no_host() => false,
             Self::Connect { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
             Self::CaFile { .. }
             | Self::ClientCertificate { .. }
