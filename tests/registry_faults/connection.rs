@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 
 use crate::fault_proxy::{LIMIT, Shared};
-use crate::request::{Head, Seen, Site, head_length, header, read_head, with_header};
+use crate::request::{Head, Seen, Site, head_length, header, read_head, read_some, with_header};
 
 /// What happens to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl Connection<'_> {
                 for byte in b"HTTP/1.1 200 OK\r\n" {
                     self.send(&[*byte])?;
                     // The second ends early when the client has had enough.
-                    if matches!((&*self.client).read(&mut [0]), Ok(0)) {
+                    if matches!(read_some(self.client, &mut [0]), Ok(0)) {
                         break;
                     }
                 }
@@ -286,7 +286,7 @@ impl Body<'_> {
         let mut piece = std::mem::take(&mut self.start);
         if piece.is_empty() {
             piece.resize(self.left.min(4096), 0);
-            let length = (&*self.client).read(&mut piece)?;
+            let length = read_some(self.client, &mut piece)?;
             piece.truncate(length);
         }
         if piece.is_empty() {

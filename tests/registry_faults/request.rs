@@ -120,10 +120,20 @@ pub(crate) fn read_head(stream: &mut TcpStream) -> io::Result<Option<(String, Ve
             let rest = bytes.split_off(at + 4);
             return Ok(Some((String::from_utf8(bytes).unwrap(), rest)));
         }
-        match stream.read(&mut buffer)? {
+        match read_some(stream, &mut buffer)? {
             0 if bytes.is_empty() => return Ok(None),
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             length => bytes.extend_from_slice(&buffer[..length]),
+        }
+    }
+}
+
+/// What a socket with a time limit has next: unlike without one, a signal interrupts it (`signal(7)`).
+pub(crate) fn read_some(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
         }
     }
 }
