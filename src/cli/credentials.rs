@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 use rustix::process::getuid;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::oci::Repository;
 use crate::publish::Credentials;
 
 /// Why a file of credentials is of no use.
@@ -20,11 +21,11 @@ struct Unusable {
     source: Box<dyn Error + Send + Sync>,
 }
 
-/// The credentials for `registry`; nobody's where there are none.
+/// The credentials for `repository`; nobody's where there are none.
 ///
 /// `REGISTRY_AUTH_FILE` names the file, else they are in the first of [`usual_files`] that has some for it.
-pub(super) fn for_registry(
-    registry: &str,
+pub(super) fn for_repository(
+    repository: &Repository,
     environment: &BTreeMap<OsString, OsString>,
 ) -> Result<Credentials, Failure> {
     if let Some(file) = variable(environment, "REGISTRY_AUTH_FILE") {
@@ -32,12 +33,12 @@ pub(super) fn for_registry(
             let fix = "let `REGISTRY_AUTH_FILE` name a file that can be read, or unset it and log in to the registry";
             Failure::build(Unusable { file: file.clone(), source: error.into() }, fix)
         });
-        return Ok(in_file(&file, &read?, registry)?.unwrap_or(Credentials::Anonymous));
+        return Ok(in_file(&file, &read?, repository)?.unwrap_or(Credentials::Anonymous));
     }
     // Folders that cannot be entered are somebody else's.
     for file in usual_files(environment, getuid().as_raw()).into_iter().filter(|file| file.exists()) {
         let text = std::fs::read(&file).map_err(|error| unusable(&file, error.into()))?;
-        if let Some(credentials) = in_file(&file, &text, registry)? {
+        if let Some(credentials) = in_file(&file, &text, repository)? {
             return Ok(credentials);
         }
     }
@@ -70,17 +71,18 @@ fn unusable(file: &Path, source: Box<dyn Error + Send + Sync>) -> Failure {
     Failure::build(Unusable { file: file.to_owned(), source }, fix)
 }
 
-/// What a file says of `registry`, if anything.
-fn in_file(file: &Path, text: &[u8], registry: &str) -> Result<Option<Credentials>, Failure> {
+/// What a file says of `repository`, if anything.
+fn in_file(file: &Path, text: &[u8], repository: &Repository) -> Result<Option<Credentials>, Failure> {
     // The library does not say where it is wrong.
-    serde_json::from_slice::<IgnoredAny>(text).map_err(|error| unusable(file, error.into()))?;
+    let kept: Value = serde_json::from_slice(text).map_err(|error| unusable(file, error.into()))?;
+    let below = namespaces(repository).filter(|name| kept["auths"].get(name).is_some());
     // Docker files its own registry under the address that it had in 2013, Podman and skopeo under its name.
-    let names: &[&str] = match registry {
-        "docker.io" => &["https://index.docker.io/v1/", registry],
-        _ => &[registry],
+    let registry: &[&str] = match repository.registry() {
+        "docker.io" => &["https://index.docker.io/v1/", "docker.io"],
+        registry => &[registry],
     };
-    for name in names {
-        let source = match get_credential_from_reader(text, name) {
+    for name in below.chain(registry.iter().map(|&name| name.to_owned())) {
+        let source = match get_credential_from_reader(text, &name) {
             Ok(DockerCredential::UsernamePassword(user, password)) => {
                 return Ok(Some(Credentials::Password { user, password: password.as_str().into() }));
             }
@@ -98,8 +100,17 @@ fn in_file(file: &Path, text: &[u8], registry: &str) -> Result<Option<Credential
     Ok(None)
 }
 
+/// What a login may be for within a registry, the repository itself first (containers-auth.json(5)).
+fn namespaces(repository: &Repository) -> impl Iterator<Item = String> {
+    let whole = repository.to_string();
+    let ends: Vec<usize> = whole.match_indices('/').map(|(at, _)| at).skip(1).chain([whole.len()]).collect();
+    ends.into_iter().rev().map(move |end| whole[..end].to_owned())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn files(variables: &[(&str, &str)]) -> Vec<String> {
@@ -127,14 +138,37 @@ mod tests {
         );
     }
 
+    /// Who logs in to push to `repository`, of users who are called as what they have logged in to.
+    fn user(repository: &str, logins: &[&str]) -> Option<String> {
+        let auths =
+            logins.iter().map(|name| (name.to_string(), json!({ "username": name, "password": "x" })));
+        let text = json!({ "auths": auths.collect::<BTreeMap<_, _>>() }).to_string();
+        let found = in_file(Path::new("auth.json"), text.as_bytes(), &repository.parse().unwrap()).unwrap();
+        found.map(|credentials| match credentials {
+            Credentials::Password { user, .. } => user,
+            Credentials::Anonymous => panic!("{text} has a login of nobody"),
+        })
+    }
+
     #[test]
     fn dockers_own_registry_is_known_by_both_of_its_names() {
         for name in ["docker.io", "https://index.docker.io/v1/"] {
-            let text = format!(r#"{{"auths":{{"{name}":{{"username":"ada","password":"x"}}}}}}"#);
-
-            let found = in_file(Path::new("auth.json"), text.as_bytes(), "docker.io").unwrap();
-
-            assert!(matches!(found, Some(Credentials::Password { .. })), "{name}");
+            assert_eq!(user("docker.io/team/app", &[name]).as_deref(), Some(name));
         }
+    }
+
+    /// The order of containers-auth.json(5).
+    #[test]
+    fn the_login_for_the_most_of_a_repository_counts() {
+        let all = ["r.example", "r.example/team", "r.example/team/app", "r.example/team/app/web"];
+        for (repository, of) in [
+            ("r.example/team/app/web", 3),
+            ("r.example/team/app", 2),
+            ("r.example/team/other/web", 1),
+            ("r.example/teams/app", 0),
+        ] {
+            assert_eq!(user(repository, &all).as_deref(), Some(all[of]), "{repository}");
+        }
+        assert_eq!(user("r.example/team/app", &["r.example/team/app/web", "r.example/other"]), None);
     }
 }

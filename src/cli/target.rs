@@ -69,7 +69,7 @@ fn with_tag(text: &str) -> Result<(&str, Option<Tag>), String> {
 impl Image {
     /// The registry, entered with the credentials of the person at the keyboard.
     pub(super) fn registry(&self, driver: &Driver<'_>) -> Result<Registry, Failure> {
-        let credentials = credentials::for_registry(self.repository.registry(), driver.host)?;
+        let credentials = credentials::for_repository(&self.repository, driver.host)?;
         let (host, token_host) = match self.repository.registry() {
             // The name in references to Docker's own registry is not where it answers.
             "docker.io" => ("registry-1.docker.io", Some("auth.docker.io")),

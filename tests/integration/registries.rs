@@ -197,15 +197,20 @@ fn credentials_are_found_where_skopeo_login_puts_them() {
     let there = format!("{}/team/app:1.0", registry.address());
     let run = job.place("run").to_str().unwrap().to_owned();
     fs::create_dir(&run).unwrap();
-    let login = ["login", "--tls-verify=false", "--username=ada", "--password", RIGHT, registry.address()];
-    succeed(Command::new("skopeo").args(login).env("XDG_RUNTIME_DIR", &run).output().unwrap());
-    let build = |name: &str, value: &str| job.build(&["image.yaml", "--to", &there], &[(name, value)]);
+    let login = ["login", "--tls-verify=false", "--username=ada", "--password", RIGHT];
+    let skopeo = |does: &[&str], with: &str| {
+        succeed(Command::new("skopeo").args(does).arg(with).env("XDG_RUNTIME_DIR", &run).output().unwrap());
+    };
+    let build = |value: &str| job.build(&["image.yaml", "--to", &there], &[("XDG_RUNTIME_DIR", value)]);
 
-    let (_, nobody) = printed(&build("XDG_RUNTIME_DIR", &(run.clone() + "/none")));
-    let pushed = build("XDG_RUNTIME_DIR", &run);
+    let (_, nobody) = printed(&build(&(run.clone() + "/none")));
+    skopeo(&login, registry.address());
+    printed(&assert_success(build(&run)));
+    skopeo(&["logout"], "--all");
+    skopeo(&login, &format!("{}/team", registry.address()));
+    printed(&assert_success(build(&run)));
 
     insta::assert_snapshot!("no_credentials", nobody.replace(registry.address(), "REGISTRY"));
-    printed(&assert_success(pushed));
     assert!(digest(&format!("docker://{there}")).starts_with("sha256:"));
 }
 
