@@ -4,6 +4,7 @@
 //! of a job is opened beneath its folder by [`cap_std`], which asks the kernel to refuse any way out
 //! (`openat2` with `RESOLVE_BENEATH`), and a tree is removed through open folders, never by path.
 
+mod new_file;
 mod private;
 mod removal;
 
@@ -16,6 +17,7 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, OpenOptions, OpenOptionsE
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+pub use self::new_file::NewFile;
 pub use self::private::make_private;
 pub use self::removal::remove;
 

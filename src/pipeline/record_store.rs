@@ -8,9 +8,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
-use crate::folder;
+use crate::folder::{self, NewFile};
 use crate::layer::LayerKey;
 use crate::oci::Digest;
 use crate::record::Record;
@@ -48,9 +46,9 @@ impl RecordStore {
         let folder = file.parent().unwrap_or(&self.folder);
         fs::create_dir_all(folder)?;
         let line = record.to_string();
-        let mut new = NamedTempFile::new_in(folder)?;
+        let mut new = NewFile::create_in(folder)?;
         writeln!(new, "{line}\n{}", Digest::of(line.as_bytes()))?;
-        new.persist(&file)?;
+        new.keep(&file)?;
         make_room(folder)
     }
 

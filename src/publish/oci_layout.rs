@@ -1,20 +1,19 @@
 //! An image layout: a folder that holds images as files (image specification, "OCI Image Layout").
 //!
-//! Every file is written under a temporary name in its folder and then renamed, blobs before the
-//! index, so that whoever reads the folder, or finds it after a crash, sees whole images only.
+//! Every file gets its name when it is complete, blobs before the index, so that whoever reads the
+//! folder, or finds it after a crash, sees whole images only.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::{Value, json};
-use tempfile::NamedTempFile;
-
 use super::blob::BlobEnd;
 use super::{Blob, PublishError, Stored};
+use crate::folder::NewFile;
 use crate::oci::image::canonical_json;
 use crate::oci::{Descriptor, Digest, Image, Tag, media_type};
+use serde_json::{Value, json};
 
 /// The annotation that holds the tag (image specification, "Pre-Defined Annotation Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -43,19 +42,19 @@ impl OciLayout {
     /// Writes a blob, on a thread that may block, as long as it is `wanted`. It counts once it is complete.
     pub(super) fn put_blob(&self, mut blob: Blob, wanted: &dyn Fn() -> bool) -> Result<Stored, PublishError> {
         let folder = self.folder.join("blobs/sha256");
-        let mut file = NamedTempFile::new_in(&folder).map_err(trouble(&folder))?;
+        let mut file = NewFile::create_in(&folder).map_err(trouble(&folder))?;
         while let Some(chunk) = blob.blocking_next() {
             if !wanted() {
-                return Err(trouble(file.path())(io::ErrorKind::Interrupted.into()));
+                return Err(trouble(&folder)(io::ErrorKind::Interrupted.into()));
             }
-            file.write_all(&chunk).map_err(trouble(file.path()))?;
+            file.write_all(&chunk).map_err(trouble(&folder))?;
         }
         let BlobEnd { digest, size } = blob.blocking_end()?;
         let path = folder.join(digest.hex());
         if fs::metadata(&path).is_ok_and(|found| found.len() == size) {
             return Ok(Stored { digest, size, reused: true, sent: 0 });
         }
-        persist(file, &path)?;
+        keep(file, &path)?;
         Ok(Stored { digest, size, reused: false, sent: size })
     }
 
@@ -118,17 +117,17 @@ fn read_index(path: &Path) -> Result<Value, PublishError> {
 /// Puts a file in place of another, whole.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PublishError> {
     let folder = path.parent().unwrap_or(path);
-    let mut file = NamedTempFile::new_in(folder).map_err(trouble(folder))?;
+    let mut file = NewFile::create_in(folder).map_err(trouble(folder))?;
     file.write_all(bytes).map_err(trouble(path))?;
-    persist(file, path)
+    keep(file, path)
 }
 
-fn persist(file: NamedTempFile, path: &Path) -> Result<(), PublishError> {
+fn keep(file: NewFile, path: &Path) -> Result<(), PublishError> {
     use std::os::unix::fs::PermissionsExt;
-    // A temporary file is for its owner alone; a layout is for whoever may read the folder.
+    // A new file is for its owner alone; a layout is for whoever may read the folder.
     let shared = file.as_file().set_permissions(fs::Permissions::from_mode(0o644));
     shared.and_then(|()| file.as_file().sync_all()).map_err(trouble(path))?;
-    file.persist(path).map(drop).map_err(|error| trouble(path)(error.error))
+    file.keep(path).map_err(trouble(path))
 }
 
 fn trouble(path: &Path) -> impl Fn(io::Error) -> PublishError {
@@ -142,6 +141,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use bytes::Bytes;
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::oci::{Digest, ImageSource, Platform};
@@ -252,8 +252,13 @@ mod tests {
         let files = || fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count();
         let (mut writer, blob) = Blob::channel(4);
         let blob = Mutex::new(Some(blob));
+        let begun = Arc::new(Notify::new());
+        let begins = Arc::clone(&begun);
         let put = tokio::spawn(async move {
-            let make = move || blob.lock().unwrap().take().unwrap();
+            let make = move || {
+                begins.notify_one();
+                blob.lock().unwrap().take().unwrap()
+            };
             Destination::OciLayout(layout).put_blob(&make).await
         });
         let started = Instant::now();
@@ -264,9 +269,7 @@ mod tests {
             }
             io::Result::Ok(())
         });
-        while files() == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        begun.notified().await;
 
         put.abort();
 

@@ -1,12 +1,14 @@
 //! Connections that break, registries that forget, and a push that is killed.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nixlayer::oci::Digest;
 use nixlayer::simulate::registry::{RegistrySettings, Resume};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
@@ -189,6 +191,46 @@ fn listens(child: &Child) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
     u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (Signal::TERM.as_raw() - 1)) != 0
+}
+
+#[test]
+fn a_push_into_a_layout_that_is_killed_leaves_no_file_behind() {
+    let machine = Machine::new();
+    let pipe = machine.place("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let archive = Seed::new(50).streamed(&["app:x"]);
+    // In the midst of the large layer.
+    let half = archive[..archive.len() / 2].to_vec();
+    let mut child = machine.start(&["docker-archive:pipe", "oci:layout:x"]);
+    // Open for reading as well, so that neither waits for the other; it ends with the push or with the tests.
+    let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    let open = writer.try_clone().unwrap();
+    std::thread::spawn(move || writer.write_all(&half));
+    let blobs = machine.place("layout/blobs/sha256");
+    let complete = || fs::read_dir(&blobs).is_ok_and(|mut files| files.next().is_some());
+    while !complete() || !has_open(&child, &blobs) {
+        assert!(child.try_wait().unwrap().is_none(), "{}", fail(&child.wait_with_output().unwrap()));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+
+    drop(open);
+    let names = fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for name in names {
+        assert_eq!(Digest::of(&fs::read(blobs.join(&name)).unwrap()).hex(), name);
+    }
+    let others = fs::read_dir(machine.place("layout")).unwrap();
+    let mut others: Vec<_> = others.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    others.sort();
+    assert_eq!(others, ["blobs", "oci-layout"]);
+}
+
+/// Whether a program has a file of `folder` open, under a name or not.
+fn has_open(child: &Child, folder: &Path) -> bool {
+    let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|file| file.starts_with(folder)))
 }
 
 #[test]
