@@ -21,12 +21,11 @@ def report(name, runs, bench, medians):
                 counts = [f"{it['sent'] / MB:.2f}", f"{it['requests']:.0f}", f"{it['registry cpu']:.2f}"]
                 rows.append([way, *times, *counts, *(f"{it[figure] / MB:.1f}" for figure in ("read", "disk", "memory"))])
         table(head, rows)
-    figures = [medians[way, scenario] for scenario in SCENARIOS for way in ("expression", "article")]
-    rows = [
-        [scenario, *(ratio(ours[name] / it[name]) for name in ("wall", "cpu", "disk", "memory"))]
-        for scenario, ours, it in zip(SCENARIOS, figures[::2], figures[1::2])
-    ]
-    table(["expression to article", "wall", "CPU", "disk", "memory"], rows)
+    for ours, other in [("expression", "article"), ("push", "copy")]:
+        pairs = [(scenario, medians[ours, scenario], medians[other, scenario]) for scenario in SCENARIOS]
+        names = ("wall", "cpu", "memory")
+        rows = [[scenario, *(ratio(it[name] / its[name]) for name in names)] for scenario, it, its in pairs]
+        table([f"{ours} to {other}", "wall", "CPU", "memory"], rows)
     rows = [[goal, wanted, got, "met" if met else "**missed**"] for goal, wanted, got, met in goals(bench, medians)]
     table(["goal", "at most", "measured", ""], rows)
     sys.stdout.flush()
