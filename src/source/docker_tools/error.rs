@@ -1,5 +1,7 @@
 //! Why a file is no `conf.json`.
 
+use crate::source::JsonError;
+
 /// Why a text is not what `dockerTools` writes of a layered image.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfError {
@@ -16,6 +18,9 @@ pub enum ConfError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A value of the container's configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] JsonError),
 }
 
 impl ConfError {

@@ -17,6 +17,8 @@ pub use self::error::ConfError;
 pub use self::time::Time;
 use crate::layer::StoreMetadata;
 use crate::nix::{STORE_DIR, StorePath};
+use crate::source::container;
+use crate::source::json::Item;
 
 /// More than the closure of any image takes: some 100 bytes for a path.
 pub const MAX_CONF: u64 = 16 << 20;
@@ -57,7 +59,7 @@ struct Conf {
     #[serde(default)]
     variant: Option<String>,
     #[serde(default)]
-    config: Option<Map<String, Value>>,
+    config: Option<Value>,
     os: Option<String>,
     store_dir: Option<String>,
     from_image: Option<String>,
@@ -95,9 +97,15 @@ impl LayeredImage {
             let layers = conf.store_layers.len().to_string();
             return Err(ConfError::new("store_layers", &layers, "it has more than 1000 layers"));
         }
-        let (name, tag) = conf.repo_tag.rsplit_once(':').unwrap_or((&conf.repo_tag, "latest"));
-        let config = conf.config.unwrap_or_default();
-        check_config(&config)?;
+        let (name, tag) = name_and_tag(&conf.repo_tag);
+        // Its own spelling stays, as upstream's does.
+        let config = match conf.config.unwrap_or_default() {
+            Value::Null => Map::new(),
+            config => {
+                container::normalised(&Item::at("conf.json", "config", &config), container::CONFIG)?;
+                serde_json::from_value(config)?
+            }
+        };
         let layer = |paths: &Vec<String>| paths.iter().map(|path| store_path("store_layers", path)).collect();
         let created = Time::parse("created", &conf.created)?;
         // Before there was an `mtime`, `created` was it.
@@ -129,19 +137,16 @@ impl LayeredImage {
     }
 }
 
-/// Checks the shapes without which no runtime reads an image (image specification, "OCI Image Configuration").
-fn check_config(config: &Map<String, Value>) -> Result<(), ConfError> {
-    let texts = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
-    for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
-        let reason = match key.as_str() {
-            "Env" | "Cmd" | "Entrypoint" | "Shell" | "OnBuild" if !texts(value) => "it is no list of strings",
-            "ExposedPorts" | "Volumes" | "Labels" | "Healthcheck" if !value.is_object() => "it is no set",
-            "User" | "WorkingDir" | "StopSignal" if !value.is_string() => "it is no string",
-            _ => continue,
-        };
-        return Err(ConfError::new("config", &format!("{key} = {value}"), reason));
+/// What an image is called, and its tag, which anything may stand in: only what comes before the first `/` is a host,
+/// whose port has a colon before it, too.
+fn name_and_tag(called: &str) -> (&str, &str) {
+    let host = called.split_once('/').map_or("", |(host, _)| host);
+    let port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let from = if port { host.len() } else { 0 };
+    match called[from..].find(':') {
+        Some(at) => (&called[..from + at], &called[from + at + 1..]),
+        None => (called, "latest"),
     }
-    Ok(())
 }
 
 /// The mode that a script gives `/nix` and `/nix/store`, by its text.

@@ -103,16 +103,33 @@ fn what_cannot_be_is_named() {
         ),
         (json!({ "customisation_layer": "../x" }), "`customisation_layer` is `../x`: it is no store path"),
         (json!({ "from_image": "/etc/passwd" }), "`from_image` is `/etc/passwd`: it is no file of the store"),
+        (json!({ "config": { "Cmd": "/bin/sh" } }), "`config.Cmd` of `conf.json` is no list"),
+        (json!({ "config": { "env": { "A": "b" } } }), "`config.env` of `conf.json` is no list"),
         (
-            json!({ "config": { "Cmd": "/bin/sh" } }),
-            "`config` is `Cmd = \"/bin/sh\"`: it is no list of strings",
+            json!({ "config": { "ExposedPorts": { "80/tcp": "x" } } }),
+            "`config.ExposedPorts.80/tcp` of `conf.json` is no object",
+        ),
+        (json!({ "config": { "Labels": ["a"] } }), "`config.Labels` of `conf.json` is no object"),
+        (json!({ "config": { "Labels": { "a": 1 } } }), "`config.Labels.a` of `conf.json` is no text"),
+        (json!({ "config": { "User": 7 } }), "`config.User` of `conf.json` is no text"),
+        (
+            json!({ "config": { "StopTimeout": "10" } }),
+            "`config.StopTimeout` of `conf.json` is no whole number",
+        ),
+        (json!({ "config": { "tty": "yes" } }), "`config.tty` of `conf.json` is neither `true` nor `false`"),
+        (
+            json!({ "config": { "Healthcheck": { "Test": "true" } } }),
+            "`config.Healthcheck.Test` of `conf.json` is no list",
         ),
         (
-            json!({ "config": { "Env": { "A": "b" } } }),
-            "`config` is `Env = {\"A\":\"b\"}`: it is no list of strings",
+            json!({ "config": { "Healthcheck": { "interval": "30s" } } }),
+            "`config.Healthcheck.interval` of `conf.json` is no whole number",
         ),
-        (json!({ "config": { "Labels": ["a"] } }), "`config` is `Labels = [\"a\"]`: it is no set"),
-        (json!({ "config": { "User": 7 } }), "`config` is `User = 7`: it is no string"),
+        (
+            json!({ "config": { "Cmd": ["a"], "cmd": ["b"] } }),
+            "`config.cmd` of `conf.json` is another spelling of `Cmd`, which is there too",
+        ),
+        (json!({ "config": [] }), "`config` of `conf.json` is no object"),
         (json!({ "uid": "-1" }), "`uid` is `-1`: it is no number"),
         (json!({ "created": "soon" }), "`created` is `soon`: it is neither `now` nor an ISO 8601 time"),
         (json!({ "mtime": "1960-01-01T00:00:00Z" }), "`mtime` is `1960-01-01T00:00:00Z`: it is before 1970"),
@@ -129,6 +146,23 @@ fn what_cannot_be_is_named() {
         assert!(parse(&with(json!({ "from_image": store(below) }))).is_err(), "{below}");
     }
     assert!(parse(&with(json!({ "from_image": store("/image.tar") }))).is_ok());
+}
+
+/// Whatever an expression says its tag is, none of it may get lost: a tag that no registry takes is told.
+#[test]
+fn a_tag_begins_behind_the_first_colon_of_the_name() {
+    for (repo_tag, expected) in [
+        ("web:1.2", ("web", "1.2")),
+        ("web:2024-01-01T12:00:00", ("web", "2024-01-01T12:00:00")),
+        ("web:a/b", ("web", "a/b")),
+        ("team/web", ("team/web", "latest")),
+        ("registry.example:5000/team/web:1.2", ("registry.example:5000/team/web", "1.2")),
+        ("registry.example:5000/team/web", ("registry.example:5000/team/web", "latest")),
+    ] {
+        let image = parse(&with(json!({ "repo_tag": repo_tag }))).unwrap();
+
+        assert_eq!((image.name.as_str(), image.tag.as_str()), expected, "{repo_tag}");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::source::json::JsonError;
+
 /// Why a file is no plan of an image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageJsonError {
@@ -32,24 +34,9 @@ pub enum ImageJsonError {
         /// The version it has.
         found: u64,
     },
-    /// Something stands at a key that has no meaning here.
-    #[error("`{key}` of `{file}` is nothing that this program knows")]
-    Unknown {
-        /// The file.
-        file: String,
-        /// The key, such as `layers[2].paths[0].options.new`.
-        key: String,
-    },
-    /// What stands at a key cannot be.
-    #[error("`{key}` of `{file}` {reason}")]
-    Key {
-        /// The file.
-        file: String,
-        /// The key, such as `layers[2].digest`.
-        key: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// What stands at a key cannot be used.
+    #[error(transparent)]
+    Key(#[from] JsonError),
 }
 
 /// Why the tar of a layer did not come to its end.

@@ -26,10 +26,8 @@
 //! # Ok::<(), nixlayer::source::nix2container::ImageJsonError>(())
 //! ```
 
-mod config;
 mod error;
 mod image;
-mod json;
 mod layer;
 mod options;
 mod pattern;

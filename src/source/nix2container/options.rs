@@ -1,8 +1,7 @@
 //! What becomes of a store path on its way into a layer: it may move, and its files may change hands.
 
-use super::ImageJsonError;
-use super::json::Item;
 use super::pattern::Pattern;
+use crate::source::json::{Item, JsonError};
 
 /// Expressions that one path may have; all of them are in memory while it is read.
 const MOST_PERMISSIONS: usize = 256;
@@ -39,7 +38,7 @@ pub(super) struct Permissions {
 }
 
 impl Options {
-    pub(super) fn parse(options: &Item<'_>) -> Result<Self, ImageJsonError> {
+    pub(super) fn parse(options: &Item<'_>) -> Result<Self, JsonError> {
         options.knows(&["rewrite", "perms"])?;
         let rewrite = options.get("rewrite")?.map(|item| Rewrite::parse(&item)).transpose()?.flatten();
         let mut permissions = Vec::new();
@@ -61,7 +60,7 @@ impl Options {
 
 impl Rewrite {
     /// nix2container writes an empty expression where it has none.
-    fn parse(rewrite: &Item<'_>) -> Result<Option<Self>, ImageJsonError> {
+    fn parse(rewrite: &Item<'_>) -> Result<Option<Self>, JsonError> {
         rewrite.knows(&["regex", "repl"])?;
         let Some(regex) = rewrite.get("regex")? else { return Ok(None) };
         if regex.text()?.is_empty() {
@@ -76,7 +75,7 @@ impl Rewrite {
 }
 
 impl Permissions {
-    fn parse(entry: &Item<'_>) -> Result<Self, ImageJsonError> {
+    fn parse(entry: &Item<'_>) -> Result<Self, JsonError> {
         entry.knows(&["regex", "mode", "uid", "gid", "uname", "gname"])?;
         let id = |key| {
             let id = entry.get(key)?.map_or(Ok(0), |item| item.number(u32::MAX.into()))?;
@@ -96,11 +95,11 @@ impl Permissions {
     }
 }
 
-fn pattern(item: &Item<'_>) -> Result<Pattern, ImageJsonError> {
+fn pattern(item: &Item<'_>) -> Result<Pattern, JsonError> {
     Pattern::new(item.text()?).ok_or_else(|| item.error("is no regular expression that can be used here"))
 }
 
-fn mode(item: &Item<'_>) -> Result<Option<u32>, ImageJsonError> {
+fn mode(item: &Item<'_>) -> Result<Option<u32>, JsonError> {
     let text = item.text()?;
     if text.is_empty() {
         return Ok(None);

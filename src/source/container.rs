@@ -1,13 +1,12 @@
 //! Objects that a container's configuration takes over: what to run, and the history of a layer.
 //!
-//! Go does not mind the case of keys, so nix2container's users write `entrypoint` as well as `Entrypoint`.
-//! Here each key gets the spelling of the image specification, and values that say nothing are left out,
-//! as Go does when it writes them.
+//! What reads them is mostly written in Go, which does not mind the case of keys, so users write `entrypoint` as well as
+//! `Entrypoint`, and which reads nothing of a configuration with a value of another shape. Here each key gets the
+//! spelling of the image specification, and values that say nothing are left out, as Go does when it writes them.
 
 use serde_json::{Map, Value};
 
-use super::ImageJsonError;
-use super::json::Item;
+use super::json::{Item, JsonError};
 use crate::nix::shown;
 
 /// What may stand at a key.
@@ -21,7 +20,7 @@ pub(super) enum Shape {
     /// An object with texts in it.
     Labels,
     Flag,
-    Object,
+    Healthcheck,
     Number,
 }
 
@@ -37,12 +36,34 @@ pub(super) const CONFIG: &[(&str, Shape)] = &[
     ("Labels", Shape::Labels),
     ("StopSignal", Shape::Text),
     ("ArgsEscaped", Shape::Flag),
-    ("Healthcheck", Shape::Object),
+    ("Healthcheck", Shape::Healthcheck),
     ("Shell", Shape::Texts),
     ("OnBuild", Shape::Texts),
     ("Memory", Shape::Number),
     ("MemorySwap", Shape::Number),
     ("CpuShares", Shape::Number),
+    ("Hostname", Shape::Text),
+    ("Domainname", Shape::Text),
+    ("AttachStdin", Shape::Flag),
+    ("AttachStdout", Shape::Flag),
+    ("AttachStderr", Shape::Flag),
+    ("Tty", Shape::Flag),
+    ("OpenStdin", Shape::Flag),
+    ("StdinOnce", Shape::Flag),
+    ("Image", Shape::Text),
+    ("NetworkDisabled", Shape::Flag),
+    ("MacAddress", Shape::Text),
+    ("StopTimeout", Shape::Number),
+];
+
+/// The same of Docker's `Healthcheck`; times are in nanoseconds.
+const HEALTHCHECK: &[(&str, Shape)] = &[
+    ("Test", Shape::Texts),
+    ("Interval", Shape::Number),
+    ("Timeout", Shape::Number),
+    ("StartPeriod", Shape::Number),
+    ("StartInterval", Shape::Number),
+    ("Retries", Shape::Number),
 ];
 
 /// The same of the members of `history`.
@@ -58,7 +79,7 @@ pub(super) const HISTORY: &[(&str, Shape)] = &[
 pub(super) fn normalised(
     object: &Item<'_>,
     known: &[(&str, Shape)],
-) -> Result<Map<String, Value>, ImageJsonError> {
+) -> Result<Map<String, Value>, JsonError> {
     let mut normal = Map::new();
     for (name, item) in object.members()? {
         let same = |(key, _): &&(&str, Shape)| key.eq_ignore_ascii_case(name);
@@ -78,7 +99,7 @@ pub(super) fn normalised(
 
 impl Shape {
     /// The value as it is written, or nothing if it says nothing.
-    fn read(self, item: &Item<'_>) -> Result<Option<Value>, ImageJsonError> {
+    fn read(self, item: &Item<'_>) -> Result<Option<Value>, JsonError> {
         let mut value = item.value.clone();
         match self {
             _ if item.value.is_null() => {}
@@ -86,15 +107,19 @@ impl Shape {
             Self::Time => _ = item.parsed::<jiff::Timestamp>("time of RFC 3339")?,
             Self::Texts => item.list()?.iter().try_for_each(|item| item.text().map(drop))?,
             Self::Set => {
-                let names = item.members()?.into_iter();
-                let nothing = || Value::Object(Map::new());
-                let names = names.map(|(name, _)| (name.to_owned(), nothing()));
-                value = Value::Object(names.collect());
+                let mut set = Map::new();
+                for (name, item) in item.members()? {
+                    if !item.value.is_null() {
+                        item.members()?;
+                    }
+                    set.insert(name.to_owned(), Value::Object(Map::new()));
+                }
+                value = Value::Object(set);
             }
             Self::Labels => item.members()?.iter().try_for_each(|(_, item)| item.text().map(drop))?,
             Self::Flag if item.value.is_boolean() => {}
             Self::Flag => return Err(item.error("is neither `true` nor `false`")),
-            Self::Object => _ = item.members()?,
+            Self::Healthcheck => value = Value::Object(normalised(item, HEALTHCHECK)?),
             Self::Number if item.value.is_i64() => {}
             Self::Number => return Err(item.error("is no whole number")),
         }
