@@ -1,6 +1,7 @@
 //! Who can fix what went wrong on the way to a registry, or there.
 
 use super::Failure;
+use super::classify::is_of_host;
 use crate::http::{
     CertificateFault, ClientCertificateFault, ConnectFault, HttpError, LookUpError, Place, RedirectRule,
 };
@@ -175,6 +176,9 @@ impl From<PublishError> for Failure {
             PublishError::Location { .. } => Self::system(error).fix(
                 "let the registry's proxy pass on the scheme and host of requests, or set `relativeurls`",
             ),
+            PublishError::Layout { ref source, .. } if is_of_host(source) => {
+                Self::system(error).fix("name a folder that can be written, where there is room")
+            }
             PublishError::Layout { .. } | PublishError::LayoutIndex { .. } => {
                 Self::build(error, "name a folder that can be written and holds an image layout or nothing")
             }

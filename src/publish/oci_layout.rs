@@ -3,17 +3,17 @@
 //! Every file gets its name when it is complete, blobs before the index, so that whoever reads the
 //! folder, or finds it after a crash, sees whole images only.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::blob::BlobEnd;
 use super::{Blob, PublishError, Stored};
 use crate::folder::NewFile;
 use crate::oci::image::canonical_json;
 use crate::oci::{Descriptor, Digest, Image, Tag, media_type};
-use serde_json::{Value, json};
+use rustix::fs::FlockOperation;
+use serde_json::{Map, Value, json};
 
 /// The annotation that holds the tag (image specification, "Pre-Defined Annotation Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -22,21 +22,36 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 #[derive(Debug)]
 pub struct OciLayout {
     folder: PathBuf,
-    index: Mutex<()>,
 }
 
 impl OciLayout {
     /// The layout in `folder`, which is made where it is missing.
     pub fn open(folder: PathBuf) -> Result<Self, PublishError> {
-        let holds_something = fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
-        if holds_something && !folder.join("oci-layout").exists() {
-            return Err(trouble(&folder)(io::Error::other("it holds something else than an image layout")));
+        fs::create_dir_all(&folder).map_err(trouble(&folder))?;
+        let layout = Self { folder };
+        let _alone = layout.lock()?;
+        let mark = layout.folder.join("oci-layout");
+        if !mark.exists() {
+            let mut files = fs::read_dir(&layout.folder).map_err(trouble(&layout.folder))?;
+            if files.next().is_some() {
+                let other = io::Error::other("it holds something else than an image layout");
+                return Err(trouble(&layout.folder)(other));
+            }
+            write_file(&mark, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
-        let blobs = folder.join("blobs/sha256");
+        let blobs = layout.folder.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(trouble(&blobs))?;
-        let layout = Self { folder, index: Mutex::default() };
-        write_file(&layout.folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        // What is no list of images is told before anything is written for it.
+        read_index(&layout.folder.join("index.json"))?;
         Ok(layout)
+    }
+
+    /// Keeps other processes, and other threads, from changing what the layout lists, as long as the file is there.
+    /// NFS locks no folders: there, as anywhere, one process that writes needs no lock.
+    fn lock(&self) -> Result<File, PublishError> {
+        let folder = File::open(&self.folder).map_err(trouble(&self.folder))?;
+        let _ = rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, FlockOperation::LockExclusive));
+        Ok(folder)
     }
 
     /// Writes a blob, on a thread that may block, as long as it is `wanted`. It counts once it is complete.
@@ -76,12 +91,9 @@ impl OciLayout {
     pub fn put_manifest(&self, manifest: &[u8], tags: &[Tag]) -> Result<(), PublishError> {
         let manifest_descriptor = Descriptor::of(media_type::of_manifest(manifest), manifest);
         write_file(&self.folder.join("blobs/sha256").join(manifest_descriptor.digest.hex()), manifest)?;
-        let _alone = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.lock()?;
         let path = self.folder.join("index.json");
-        let mut index = read_index(&path)?;
-        let Some(manifests) = index["manifests"].as_array_mut() else {
-            return Err(PublishError::LayoutIndex { path, reason: "`manifests` is no list".to_owned() });
-        };
+        let (mut index, mut manifests) = read_index(&path)?;
         let names: Vec<_> = tags.iter().map(|tag| Some(tag.as_str())).collect();
         for name in if names.is_empty() { vec![None] } else { names } {
             let entry = entry(&manifest_descriptor, name);
@@ -91,7 +103,8 @@ impl OciLayout {
             });
             manifests.push(entry);
         }
-        write_file(&path, &canonical_json(&index))
+        index.insert("manifests".to_owned(), manifests.into());
+        write_file(&path, &canonical_json(&index.into()))
     }
 }
 
@@ -101,17 +114,23 @@ fn entry(manifest: &Descriptor, name: Option<&str>) -> Value {
     descriptor.to_json()
 }
 
-fn read_index(path: &Path) -> Result<Value, PublishError> {
+/// An index, and the manifests that it lists.
+fn read_index(path: &Path) -> Result<(Map<String, Value>, Vec<Value>), PublishError> {
     let unreadable = |reason| PublishError::LayoutIndex { path: path.to_owned(), reason };
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [] }));
+            let new = json!({ "schemaVersion": 2, "mediaType": media_type::INDEX });
+            return Ok((new.as_object().cloned().unwrap_or_default(), Vec::new()));
         }
         Err(error) => return Err(trouble(path)(error)),
     };
     let index: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    if index.is_object() { Ok(index) } else { Err(unreadable("it is no JSON object".to_owned())) }
+    let Value::Object(index) = index else { return Err(unreadable("it is no JSON object".to_owned())) };
+    let Some(Value::Array(manifests)) = index.get("manifests").cloned() else {
+        return Err(unreadable("`manifests` is no list".to_owned()));
+    };
+    Ok((index, manifests))
 }
 
 /// Puts a file in place of another, whole.
@@ -137,7 +156,7 @@ fn trouble(path: &Path) -> impl Fn(io::Error) -> PublishError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
 
     use bytes::Bytes;
@@ -228,9 +247,27 @@ mod tests {
             fs::write(folder.path().join("index.json"), text).unwrap();
 
             let error = layout.put_image(&image("2020-01-01T00:00:00Z"), &[]).unwrap_err();
+            let at_once = OciLayout::open(folder.path().to_owned()).unwrap_err();
 
             assert!(matches!(error, PublishError::LayoutIndex { .. }), "{text}");
+            assert!(matches!(at_once, PublishError::LayoutIndex { .. }), "{text}");
             assert_eq!(fs::read_to_string(folder.path().join("index.json")).unwrap(), text);
+        }
+    }
+
+    /// Each lock is of a file of its own, as that of another process is.
+    #[test]
+    fn whoever_adds_to_a_layout_at_the_same_time_is_listed() {
+        for _ in 0..8 {
+            let parent = tempfile::tempdir().unwrap();
+            let folder = parent.path().join("layout");
+            let add = |number: usize| {
+                let layout = OciLayout::open(folder.clone()).unwrap();
+                layout.put_image(&image("2020-01-01T00:00:00Z"), &tags(&[&format!("t{number}")])).unwrap();
+            };
+            std::thread::scope(|scope| (0..8).for_each(|number| drop(scope.spawn(move || add(number)))));
+
+            assert_eq!(listed(&folder).len(), 8);
         }
     }
 
