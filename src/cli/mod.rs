@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -109,6 +110,7 @@ pub fn run(invocation: Invocation) -> u8 {
     let arguments = match Arguments::try_parse_from(&invocation.arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
+            let error = without_credentials(error);
             // Help and version are no mistakes, and go to standard output.
             let _ = error.print();
             return if error.use_stderr() { 2 } else { 0 };
@@ -125,6 +127,18 @@ pub fn run(invocation: Invocation) -> u8 {
         Ok(code) => code,
         Err(failure) => report(&failure, failure.exit_code(&environment), to_stderr),
     }
+}
+
+/// An error that quotes an argument, but not the credentials that somebody put before a host.
+fn without_credentials(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidValue)
+        && let Some((_, place)) = argument.rsplit_once('@')
+        && !place.starts_with("sha256:")
+    {
+        let quoted = ContextValue::String(format!("[redacted]@{place}"));
+        error.insert(ContextKind::InvalidValue, quoted);
+    }
+    error
 }
 
 fn execute(arguments: Arguments, invocation: &Invocation, environment: &Environment) -> Result<u8, Failure> {

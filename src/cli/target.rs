@@ -43,7 +43,11 @@ impl std::str::FromStr for Image {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix("docker://").unwrap_or(text);
-        if text.contains('@') {
+        if let Some((_, digest)) = text.rsplit_once('@') {
+            if !digest.starts_with("sha256:") {
+                let fix = "log in with `skopeo login`, `podman login` or `docker login`";
+                return Err(format!("credentials have no place here: {fix}"));
+            }
             return Err("the digest of an image follows from what is in it: name a tag".to_owned());
         }
         // What has no host would be on Docker's registry, which hardly anybody means here.

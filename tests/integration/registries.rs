@@ -215,6 +215,26 @@ fn credentials_are_found_where_skopeo_login_puts_them() {
 }
 
 #[test]
+fn credentials_in_a_destination_are_refused_and_not_repeated() {
+    let job = TestJob::example("hello");
+    for place in ["ada:PASSWORD@r.example/team/app:1", "docker://ada:PASSWORD@r.example:5000/team/app"] {
+        let place = place.replace("PASSWORD", RIGHT);
+        for arguments in [
+            vec!["build", "image.yaml", "--to", &place],
+            vec!["push", "image.tar", &place],
+            vec!["plan", "image.yaml", "--against", &place],
+            vec!["explain", &place, "bin/app"],
+        ] {
+            let output = job.nixlayer(&arguments);
+
+            let (_, stderr) = printed(&output);
+            assert!(!output.status.success());
+            assert!(stderr.contains("credentials have no place here"), "{stderr}");
+        }
+    }
+}
+
+#[test]
 fn a_file_of_credentials_that_cannot_be_used_is_named() {
     let job = TestJob::example("hello");
     let mut all = String::new();
