@@ -39,6 +39,13 @@ impl OciLayout {
             }
             write_file(&mark, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
+        let said: Value =
+            serde_json::from_slice(&fs::read(&mark).map_err(trouble(&mark))?).unwrap_or_default();
+        if !said["imageLayoutVersion"].as_str().is_some_and(|version| version.starts_with("1.")) {
+            return Err(trouble(&mark)(io::Error::other(
+                "it says no version of image layouts that is known here",
+            )));
+        }
         let blobs = layout.folder.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(trouble(&blobs))?;
         // What is no list of images is told before anything is written for it.
@@ -280,6 +287,12 @@ mod tests {
 
         assert!(matches!(refused, PublishError::Layout { .. }), "{refused:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+
+        fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+        let newer = OciLayout::open(folder.path().to_owned()).unwrap_err();
+
+        assert!(matches!(newer, PublishError::Layout { .. }), "{newer:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[tokio::test]
