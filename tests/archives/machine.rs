@@ -195,7 +195,7 @@ fn machine(host: &str, key: Option<&TempDir>) -> TempDir {
 /// What a push said that was asked to end, and is to do so soon: what does not shall not hold up the test.
 pub(crate) fn ended(mut child: Child) -> Output {
     let asked = Instant::now();
-    while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(30) {
+    while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(120) {
         thread::sleep(Duration::from_millis(20));
     }
     let _ = child.kill();

@@ -106,7 +106,7 @@ impl Program {
             if let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) {
                 return Self(pid);
             }
-            if started.elapsed() > Duration::from_secs(60) {
+            if started.elapsed() > Duration::from_secs(120) {
                 let _ = push.kill();
             }
             assert!(push.try_wait().unwrap().is_none(), "the program never started");
