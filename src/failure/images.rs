@@ -50,7 +50,7 @@ impl From<ArchiveError> for Failure {
             ArchiveFault::MediaType { .. } => "let `skopeo copy --format oci` write the layout",
             ArchiveFault::NoSuch { .. } | ArchiveFault::Several(_) => {
                 "name one image: for `nixlayer push` behind the file or folder, as in `docker-archive:FILE:NAME`, \
-                 `oci-archive:FILE:NAME` or `oci:FOLDER:NAME`; in a Nix file, make an archive of one image"
+                 `oci-archive:FILE:NAME` or `oci:FOLDER:NAME`, or by its place, from `@0` on; in a Nix file, make an archive of one image"
             }
             ArchiveFault::Platform { .. } => "let the archive have one image alone, or one for this platform",
             ArchiveFault::LateLayout(_) => {

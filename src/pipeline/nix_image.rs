@@ -75,15 +75,15 @@ impl NixImage {
             return Ok(vec![image(name, tag, Select::Only)]);
         }
         let read = Arc::clone(&source);
-        let names = blocking(move || read.names());
+        let images = blocking(move || read.list());
         let event = Event::Said("looking for the images in the archive".to_owned());
-        let names = Patience::new().during(names, event, on_event).await??;
-        if names.len() > MOST_IMAGES {
-            return Err(BuildError::TooManyImages { images: names.len(), most: MOST_IMAGES });
+        let images = Patience::new().during(images, event, on_event).await??;
+        if images.len() > MOST_IMAGES {
+            return Err(BuildError::TooManyImages { images: images.len(), most: MOST_IMAGES });
         }
-        let images = names.iter().enumerate().map(|(at, names)| {
-            let (own, own_tag) = names.first().map_or((None, None), |called| split(called));
-            image(name.or(own).unwrap_or(fallback), tag.or(own_tag), Select::At(at))
+        let images = images.iter().map(|listed| {
+            let (own, own_tag) = listed.names.first().map_or((None, None), |called| split(called));
+            image(name.or(own).unwrap_or(fallback), tag.or(own_tag), Select::At(listed.place()))
         });
         Ok(images.collect())
     }

@@ -4,6 +4,7 @@
 
 mod faults;
 mod hostile;
+mod layouts;
 mod machine;
 mod reuse;
 mod scripts;

@@ -35,7 +35,10 @@ fn one_of_several_images_is_pushed_with_its_own_tags_and_its_own_layers() {
     write(&machine.place("a.tar"), &bytes);
 
     let said = fail(&machine.push(&["docker-archive:a.tar", &machine.repository()]));
-    assert!(said.contains("several images: `r.example/team/app:one`, `app:first`, `app:two`"), "{said}");
+    assert!(
+        said.contains("several images: `r.example/team/app:one` and `app:first` (`@0`), `app:two` (`@1`)"),
+        "{said}"
+    );
     assert_eq!(machine.registry.tags(), []);
     assert_eq!(machine.uploaded(0), 0);
 

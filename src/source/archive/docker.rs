@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::contents::{Contents, Place, parse};
 use super::image::diff_ids;
-use super::{ArchiveFault, ArchivedImage, ArchivedLayer, MemberName};
+use super::{ArchiveFault, ArchivedImage, ArchivedLayer, Listed, MemberName};
 use crate::oci::DiffId;
 
 /// The list of the images.
@@ -29,11 +29,14 @@ fn entries(contents: &Contents) -> Result<(MemberName, Vec<Entry>), ArchiveFault
     Ok((manifest, entries))
 }
 
-/// The `RepoTags` of each image, with their tags.
-pub(super) fn names(contents: &Contents) -> Result<Vec<Vec<String>>, ArchiveFault> {
+/// The images, each with its `RepoTags`, with their tags.
+pub(super) fn list(contents: &Contents) -> Result<Vec<Listed>, ArchiveFault> {
     let (_, entries) = entries(contents)?;
-    let names = |entry: Entry| entry.repo_tags.unwrap_or_default().into_iter().map(with_tag).collect();
-    Ok(entries.into_iter().map(names).collect())
+    let listed = |(place, entry): (usize, Entry)| {
+        let names = entry.repo_tags.unwrap_or_default().into_iter().map(with_tag).collect();
+        Listed { places: vec![place], names, platform: None }
+    };
+    Ok(entries.into_iter().enumerate().map(listed).collect())
 }
 
 /// The image in place `at` of the list, of which there are more.

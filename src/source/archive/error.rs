@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use super::MemberName;
+use super::{Listed, MemberName};
 use crate::nix::shown;
 use crate::oci::{DiffId, Digest};
 
@@ -163,18 +163,18 @@ pub enum ArchiveFault {
         media_type: String,
     },
     /// No image is called so.
-    #[error("no image in it is called `{}`, only {}", shown(.wanted), listed(.names))]
+    #[error("no image in it is called `{}`, only {}", shown(.wanted), listed(.images))]
     NoSuch {
         /// What was asked for.
         wanted: String,
         /// What there is.
-        names: Vec<String>,
+        images: Vec<Listed>,
     },
-    /// There are several, and none was asked for.
+    /// What was asked for are several.
     #[error("it holds several images: {}", listed(.0))]
-    Several(Vec<String>),
+    Several(Vec<Listed>),
     /// An image is there for other machines.
-    #[error("the image is not there for `{wanted}`, only for {}", listed(.platforms))]
+    #[error("the image is not there for `{wanted}`, only for {}", platforms_of(.platforms))]
     Platform {
         /// The platform of this host.
         wanted: String,
@@ -215,14 +215,43 @@ impl fmt::Display for JsonError {
     }
 }
 
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 20;
-    match names {
-        [] => "some without a name".to_owned(),
-        names => {
-            let more = if names.len() > MOST { " and more" } else { "" };
-            let named: Vec<String> = names.iter().take(MOST).map(|name| shown(name)).collect();
-            format!("`{}`{more}", named.join("`, `"))
+/// So many are listed.
+const MOST: usize = 20;
+
+/// So many names of one of several images.
+const MOST_NAMES: usize = 3;
+
+fn listed(images: &[Listed]) -> String {
+    let more = if images.len() > MOST { " and more" } else { "" };
+    let images: Vec<String> = images.iter().take(MOST).map(Listed::to_string).collect();
+    images.join(", ") + more
+}
+
+impl fmt::Display for Listed {
+    /// Its names, its place, and what it is for.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.names.as_slice() {
+            [] => formatter.write_str("one without a name")?,
+            names => {
+                let names = names.iter().take(MOST_NAMES).map(|name| format!("`{}`", shown(name)));
+                let more = (self.names.len() > MOST_NAMES).then(|| "more".to_owned());
+                formatter.write_str(&names.chain(more).collect::<Vec<_>>().join(" and "))?;
+            }
         }
+        write!(formatter, " (`@{}`", self.place())?;
+        let platform = self.platform.as_ref().map(|platform| shown(&platform.to_string()));
+        platform.iter().try_for_each(|platform| write!(formatter, ", for {platform}"))?;
+        formatter.write_str(")")
     }
+}
+
+fn platforms_of(list: &[String]) -> String {
+    if list.is_empty() { "machines that its list does not tell".to_owned() } else { quoted(list) }
+}
+
+/// What somebody else wrote, as far as there is room for it.
+fn quoted(texts: &[String]) -> String {
+    let more = if texts.len() > MOST { " and more" } else { "" };
+    let texts: Vec<String> = texts.iter().take(MOST).map(|text| shown(text)).collect();
+    format!("`{}`{more}", texts.join("`, `"))
 }

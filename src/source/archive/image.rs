@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::contents::{Contents, parse};
+use super::platform::{Platform, for_host};
 use super::{ArchiveFault, Form, MemberName, PassedLayer, docker, layout};
 use crate::oci::{Descriptor, DiffId, Tag};
 
@@ -16,8 +17,26 @@ pub enum Select {
     Only,
     /// The one of this name: a `RepoTag`, or an `org.opencontainers.image.ref.name`.
     Named(String),
-    /// The one in this place, from 0.
+    /// The one in this place of the list, from 0.
     At(usize),
+}
+
+/// An image in the list of an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Its places in the list: one for each name in an image layout.
+    pub(super) places: Vec<usize>,
+    /// What it is called.
+    pub names: Vec<String>,
+    /// What it is for, where the list says so.
+    pub(super) platform: Option<Platform>,
+}
+
+impl Listed {
+    /// Its first place in the list.
+    pub fn place(&self) -> usize {
+        self.places.first().copied().unwrap_or_default()
+    }
 }
 
 /// An image in an archive.
@@ -49,19 +68,18 @@ pub struct ArchivedLayer {
 }
 
 impl Contents {
-    /// What the images are called, each by all of its names.
-    pub(super) fn names(&self, form: Form) -> Result<Vec<Vec<String>>, ArchiveFault> {
+    /// The images that there are.
+    pub(super) fn list(&self, form: Form) -> Result<Vec<Listed>, ArchiveFault> {
         match self.form(form)? {
-            Form::Docker => docker::names(self),
-            Form::Layout | Form::Any => layout::names(self),
+            Form::Docker => docker::list(self),
+            Form::Layout | Form::Any => layout::list(self),
         }
     }
 
     /// The image that is wanted.
     pub(super) fn image(&self, form: Form, select: &Select) -> Result<ArchivedImage, ArchiveFault> {
         let form = self.form(form)?;
-        let names = self.names(form)?;
-        let (at, names) = selected(names, select, form)?;
+        let (at, names) = selected(self.list(form)?, select, form)?;
         let image = match form {
             Form::Docker => docker::image(self, at)?,
             Form::Layout | Form::Any => layout::image(self, at)?,
@@ -86,37 +104,47 @@ impl Contents {
 
 /// The place of the image that is wanted, and those of its names that are.
 fn selected(
-    mut names: Vec<Vec<String>>,
+    mut list: Vec<Listed>,
     select: &Select,
     form: Form,
 ) -> Result<(usize, Vec<String>), ArchiveFault> {
+    if list.is_empty() {
+        return Err(ArchiveFault::NoImages("image in its list"));
+    }
     let is_it = |name: &String, wanted: &str| match form {
         Form::Docker => docker::full(name) == docker::full(wanted),
         Form::Layout | Form::Any => name == wanted,
     };
-    let (at, wanted) = match select {
-        Select::Only if names.len() == 1 => (0, None),
-        Select::Only if names.is_empty() => return Err(ArchiveFault::NoImages("image in its list")),
-        Select::Only => return Err(ArchiveFault::Several(names.concat())),
-        Select::At(at) if *at < names.len() => (*at, None),
-        Select::At(at) => {
-            return Err(ArchiveFault::NoSuch { wanted: format!("@{at}"), names: names.concat() });
+    match select {
+        Select::Only => {}
+        Select::At(at) if list.iter().any(|listed| listed.places.contains(at)) => {
+            list.retain(|listed| listed.places.contains(at));
         }
-        Select::Named(wanted) => {
-            let is_named_so = |names: &[String]| names.iter().any(|name| is_it(name, wanted));
-            let mut found = names.iter().enumerate().filter(|(_, names)| is_named_so(names));
-            let Some((at, _)) = found.next() else {
-                return Err(ArchiveFault::NoSuch { wanted: wanted.clone(), names: names.concat() });
-            };
-            if found.next().is_some() {
-                return Err(ArchiveFault::Several(vec![wanted.clone(); 2]));
-            }
-            (at, Some(wanted))
+        Select::Named(wanted) if list.iter().flat_map(|listed| &listed.names).any(|it| is_it(it, wanted)) => {
+            list.retain_mut(|listed| {
+                listed.names.retain(|name| is_it(name, wanted));
+                !listed.names.is_empty()
+            });
         }
+        Select::At(at) => return Err(ArchiveFault::NoSuch { wanted: format!("@{at}"), images: list }),
+        Select::Named(wanted) => return Err(ArchiveFault::NoSuch { wanted: wanted.clone(), images: list }),
+    }
+    let is_known = |listed: &Listed| listed.platform.as_ref().is_none_or(|platform| !platform.is_unknown());
+    if list.iter().any(is_known) {
+        list.retain(is_known);
+    }
+    // One name may stand for several platforms.
+    let for_host = match list.iter().all(|listed| listed.names == list[0].names) {
+        true => for_host(list.iter().map(|listed| listed.platform.as_ref())),
+        false => Vec::new(),
     };
-    let mut names = names.swap_remove(at);
-    names.retain(|name| wanted.is_none_or(|wanted| is_it(name, wanted)));
-    Ok((at, names))
+    let at = match (list.as_slice(), for_host.as_slice()) {
+        ([_], _) => 0,
+        (_, [at]) => *at,
+        _ => return Err(ArchiveFault::Several(list)),
+    };
+    let image = list.swap_remove(at);
+    Ok((image.place(), image.names))
 }
 
 impl ArchivedImage {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::contents::{Contents, Place, parse};
 use super::image::{diff_ids, no_digest};
-use super::{ArchiveFault, ArchivedImage, ArchivedLayer, MemberName};
-use crate::nix::System;
+use super::platform::{self, Platform, for_host};
+use super::{ArchiveFault, ArchivedImage, ArchivedLayer, Listed, MemberName};
 use crate::oci::{Digest, Manifest, ManifestError, media_type};
 
 /// The list of the images.
@@ -42,16 +42,6 @@ struct Entry {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Clone, Deserialize)]
-struct Platform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-    #[serde(default)]
-    variant: Option<String>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Typed {
@@ -65,11 +55,21 @@ fn entries(contents: &Contents) -> Result<(MemberName, Vec<Entry>), ArchiveFault
     Ok((index, entries))
 }
 
-/// The reference name of each image; some have none.
-pub(super) fn names(contents: &Contents) -> Result<Vec<Vec<String>>, ArchiveFault> {
+/// The images, each with its reference names; some have none. Entries of one digest are one image.
+pub(super) fn list(contents: &Contents) -> Result<Vec<Listed>, ArchiveFault> {
     let (_, entries) = entries(contents)?;
-    let name = |entry: Entry| entry.annotations?.remove(REF_NAME);
-    Ok(entries.into_iter().map(|entry| name(entry).into_iter().collect()).collect())
+    let (mut list, mut seen) = (Vec::<Listed>::new(), BTreeMap::new());
+    for (place, entry) in entries.into_iter().enumerate() {
+        let at = *seen.entry(entry.digest).or_insert(list.len());
+        if at == list.len() {
+            list.push(Listed::default());
+        }
+        let listed = &mut list[at];
+        listed.places.push(place);
+        listed.names.extend(entry.annotations.and_then(|mut annotations| annotations.remove(REF_NAME)));
+        listed.platform = listed.platform.take().or(entry.platform);
+    }
+    Ok(list)
 }
 
 /// The image in place `at` of the list, of which there are more; of several platforms, the one for this host, or the
@@ -124,31 +124,18 @@ fn blob<'a>(
     Ok((member, bytes))
 }
 
-/// The image for this host, or the only one that there is.
+/// The image for this host, the first if there are several, or the only one that there is.
 fn of_platforms(mut entries: Vec<Entry>) -> Result<Entry, ArchiveFault> {
-    let (architecture, _) = System::HOST.go_architecture();
-    // What BuildKit says of an image stands beside it, as one for an unknown platform.
-    entries.retain(|entry| entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown"));
-    let is_it = |entry: &Entry| {
-        let platform = entry.platform.as_ref();
-        platform.is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture)
-    };
-    match entries.iter().position(is_it) {
-        Some(at) => Ok(entries.swap_remove(at)),
+    entries.retain(|entry| entry.platform.as_ref().is_none_or(|platform| !platform.is_unknown()));
+    match for_host(entries.iter().map(|entry| entry.platform.as_ref())).first() {
+        Some(at) => Ok(entries.swap_remove(*at)),
         None if entries.len() == 1 => Ok(entries.swap_remove(0)),
         None => Err(ArchiveFault::Platform {
-            wanted: format!("linux/{architecture}"),
+            wanted: platform::host(),
             platforms: entries
                 .iter()
                 .filter_map(|entry| Some(entry.platform.as_ref()?.to_string()))
                 .collect(),
         }),
-    }
-}
-
-impl std::fmt::Display for Platform {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}/{}", self.os, self.architecture)?;
-        self.variant.iter().try_for_each(|variant| write!(formatter, "/{variant}"))
     }
 }

@@ -25,6 +25,7 @@ mod input;
 mod layer;
 mod layout;
 mod name;
+mod platform;
 mod resting;
 mod tar;
 
@@ -37,7 +38,7 @@ use cap_std::fs::Dir;
 use self::contents::{Contents, HEAD, read_some};
 pub use self::error::{ArchiveError, ArchiveFault, JsonError};
 use self::folder::FolderReader;
-pub use self::image::{ArchivedImage, ArchivedLayer, Select};
+pub use self::image::{ArchivedImage, ArchivedLayer, Listed, Select};
 use self::input::Input;
 use self::layer::layer_in;
 pub use self::layer::{Layer, PassedLayer};
@@ -177,11 +178,11 @@ impl ArchiveSource {
         }
     }
 
-    /// What its images are called, each by all of its names. A stream is gone then.
-    pub fn names(&self) -> Result<Vec<Vec<String>>, ArchiveError> {
+    /// The images in it. A stream is gone then.
+    pub fn list(&self) -> Result<Vec<Listed>, ArchiveError> {
         match self.survey()? {
-            Some(contents) => contents.names(),
-            None => self.pass(&mut |_| Ok(()))?.names(),
+            Some(contents) => contents.list(),
+            None => self.pass(&mut |_| Ok(()))?.list(),
         }
     }
 
@@ -249,9 +250,9 @@ impl ArchiveSource {
 }
 
 impl ArchiveContents {
-    /// What its images are called, each by all of its names.
-    pub fn names(&self) -> Result<Vec<Vec<String>>, ArchiveError> {
-        self.contents.names(self.form).map_err(|fault| named(&self.name, fault))
+    /// The images in it.
+    pub fn list(&self) -> Result<Vec<Listed>, ArchiveError> {
+        self.contents.list(self.form).map_err(|fault| named(&self.name, fault))
     }
 
     /// One of its images.

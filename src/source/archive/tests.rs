@@ -158,7 +158,7 @@ fn a_name_of_dockers_without_a_tag_means_latest() {
 
         assert_eq!(tags.iter().map(|tag| tag.as_str()).next(), tag, "{name}");
         assert_eq!(
-            source.names().unwrap().concat()[0],
+            source.list().unwrap()[0].names[0],
             tag.map_or(name.to_owned(), |tag| format!("{name}:{tag}"))
         );
     }
@@ -172,7 +172,7 @@ fn a_file_is_surveyed_without_its_layers_and_gives_one_of_them() {
 
     for bytes in [plain.clone(), gzip(&plain)] {
         let source = in_file(&bytes, Form::Docker);
-        assert_eq!(source.survey().unwrap().unwrap().names().unwrap(), [["app:1"]]);
+        assert_eq!(source.survey().unwrap().unwrap().list().unwrap()[0].names, ["app:1"]);
 
         let image = source.image(&Select::At(0)).unwrap();
         assert_eq!(image.layers[0].size, one.len() as u64);

@@ -37,6 +37,13 @@ fn a_layout_gives_the_image_of_this_host() {
     let index = json!({ "manifests": [descriptor(media_type::INDEX, &foreign)] });
     let said = format!("the image is not there for `linux/{host}`, only for `linux/z80`, `windows/{host}`");
     assert_eq!(fault(&layout(&index, &[&foreign, &image, &config, &blob])), said);
+
+    let plain = descriptor(media_type::MANIFEST, &image);
+    let untold = json!({ "manifests": [plain, plain] }).to_string().into_bytes();
+    let index = json!({ "manifests": [descriptor(media_type::INDEX, &untold)] });
+    let said =
+        format!("the image is not there for `linux/{host}`, only for machines that its list does not tell");
+    assert_eq!(fault(&layout(&index, &[&untold, &image, &config, &blob])), said);
 }
 
 /// What BuildKit says of an image stands beside it, as if it were one for an unknown platform.
@@ -76,7 +83,7 @@ fn one_of_several_images_is_named() {
     assert_eq!(named("a:1").as_deref(), Ok("a:1"));
     assert_eq!(named("docker.io/library/b").as_deref(), Ok("b:latest"));
     assert_eq!(choose(&Select::At(0)).as_deref(), Ok("a:1 r.example/a:2"));
-    let all = "`a:1`, `r.example/a:2`, `b:latest`";
+    let all = "`a:1` and `r.example/a:2` (`@0`), `b:latest` (`@1`)";
     assert_eq!(choose(&Select::Only), Err(format!("it holds several images: {all}")));
     assert_eq!(named("c:1"), Err(format!("no image in it is called `c:1`, only {all}")));
     assert_eq!(choose(&Select::At(2)), Err(format!("no image in it is called `@2`, only {all}")));
@@ -153,7 +160,7 @@ fn a_folder_is_read_within_itself() {
     };
 
     let source = open();
-    assert_eq!(source.survey().unwrap().unwrap().names().unwrap(), [Vec::<String>::new()]);
+    assert_eq!(source.survey().unwrap().unwrap().list().unwrap()[0].names, Vec::<String>::new());
     assert_eq!(checked(&source, &Select::Only).unwrap().config, config);
 
     std::fs::rename(blobs.join(Digest::of(&blob).hex()), folder.path().join("outside")).unwrap();
