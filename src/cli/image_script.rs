@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::push::head;
 use crate::failure::Failure;
+use crate::nix::shown;
 
 /// So much of what it says is kept.
 const KEPT: usize = 4096;
@@ -48,7 +50,7 @@ struct ScriptFailed {
 #[error("`{program}` cannot be run")]
 struct NotStarted {
     program: String,
-    source: io::Error,
+    source: Box<dyn Error + Send + Sync>,
 }
 
 /// The failure of a program, if that is what is behind `error`: nothing else matters then.
@@ -64,20 +66,14 @@ impl ImageScript {
     pub(super) fn start(path: &Path) -> Result<(Self, ScriptOutput), Failure> {
         // A name without a slash would be looked for among the programs of the host.
         let program = if path.is_absolute() { path.to_owned() } else { PathBuf::from(".").join(path) };
-        let started = Command::new(program)
+        let started = Command::new(&program)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn();
         let name = path.display().to_string();
-        let mut child = started.map_err(|source| {
-            let fix = match source.kind() {
-                io::ErrorKind::PermissionDenied => format!("let it be run: `chmod +x {name}`"),
-                _ => format!("make `{name}` a program that can run here"),
-            };
-            Failure::build(NotStarted { program: name.clone(), source }, fix)
-        })?;
+        let mut child = started.map_err(|error| not_started(&program, &name, error))?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Failure::system("a program was started without pipes"));
         };
@@ -86,6 +82,33 @@ impl ImageScript {
         let child = Arc::new(Mutex::new(child));
         Ok((Self { child: Arc::clone(&child) }, ScriptOutput { program: name, stdout, child, said }))
     }
+}
+
+/// Why a program did not start. Linux says of a script that it is not there if what should run it is not.
+fn not_started(path: &Path, name: &str, error: io::Error) -> Failure {
+    let (source, fix): (Box<dyn Error + Send + Sync>, _) = match (error.kind(), interpreter(path)) {
+        (io::ErrorKind::PermissionDenied, _) => (error.into(), format!("let it be run: `chmod +x {name}`")),
+        (io::ErrorKind::NotFound, Some(interpreter)) if !Path::new(&interpreter).exists() => {
+            let fix = match interpreter.ends_with('\r') {
+                true => "let its lines end as those of Linux, without `\\r`",
+                false => {
+                    "install it or name another; of a program in the Nix store, bring the whole closure here"
+                }
+            };
+            let source = format!("its first line names `{}`, which is not there", shown(&interpreter));
+            (source.into(), fix.to_owned())
+        }
+        _ => (error.into(), format!("make `{name}` a program that can run here")),
+    };
+    Failure::build(NotStarted { program: name.to_owned(), source }, fix)
+}
+
+/// What a script wants to be run with. Linux reads no further than this, either (`BINPRM_BUF_SIZE`).
+fn interpreter(script: &Path) -> Option<String> {
+    let head = head(script, 256);
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    Some(String::from_utf8_lossy(words.next()?).into_owned())
 }
 
 impl Drop for ImageScript {

@@ -24,6 +24,9 @@ use crate::stage::Driver;
 /// The name of standard input, for people.
 const STANDARD_INPUT: &str = "standard input";
 
+/// What every image layout has.
+const INDEX: &str = "index.json";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// `docker-archive:FILE[:NAME]`, `oci-archive:FILE[:NAME]`, `oci:FOLDER[:NAME]`, the file or folder of an archive,
@@ -127,13 +130,33 @@ async fn archive(path: &Path, form: Form) -> Result<ArchiveSource, Failure> {
     });
     let opened = opened.await.map_err(Failure::cannot("open the archive"))?;
     let file = opened.map_err(|error| missing(&name, error))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(folder_in_its_place(format!("`{name}` is a folder, and no file"), path));
+    }
     Ok(ArchiveSource::file(&name, form, file)?)
 }
 
 fn layout(path: &Path) -> Result<ArchiveSource, Failure> {
     let name = path.to_string_lossy();
     let folder = Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| missing(&name, error))?;
+    if matches!(folder.try_exists(INDEX), Ok(false)) {
+        let no_layout = format!("`{name}` is no image layout: there is no `{INDEX}` in it");
+        return Err(folder_in_its_place(no_layout, path));
+    }
     Ok(ArchiveSource::folder(&name, folder))
+}
+
+/// What can be said of a folder that is not what was named.
+fn folder_in_its_place(error: String, folder: &Path) -> Failure {
+    let has = |name| folder.join(name).exists();
+    let fix = if has(INDEX) {
+        "name `oci:FOLDER`, as it is an image layout"
+    } else if has("manifest.json") {
+        "pack what is in it, `tar -C FOLDER -cf FILE .`, and name `docker-archive:FILE`"
+    } else {
+        "name the file of an archive, or `oci:FOLDER` for a folder that is an image layout"
+    };
+    Failure::build(error, fix)
 }
 
 fn missing(name: &str, error: io::Error) -> Failure {
@@ -155,7 +178,7 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// As much of the beginning of a file, if it can be read.
-fn head(path: &Path, most: usize) -> Vec<u8> {
+pub(super) fn head(path: &Path, most: usize) -> Vec<u8> {
     // A pipe has no beginning that could be read twice.
     let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
     let mut head = vec![0; most];

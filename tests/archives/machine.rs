@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -254,4 +255,10 @@ pub(crate) fn said_diff_ids(config: &[u8]) -> Vec<String> {
 pub(crate) fn write(path: &Path, bytes: &[u8]) {
     use std::io::Write as _;
     File::create(path).unwrap().write_all(bytes).unwrap();
+}
+
+/// Writes a file that can be run.
+pub(crate) fn executable(path: &Path, text: &str) {
+    write(path, text.as_bytes());
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -6,6 +6,7 @@ mod faults;
 mod hostile;
 mod layouts;
 mod machine;
+mod mistakes;
 mod reuse;
 mod scripts;
 mod seed;

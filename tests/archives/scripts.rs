@@ -1,7 +1,6 @@
 //! Programs that write archives, as those of dockerTools do.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Child;
 use std::thread;
@@ -10,12 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{Machine, ended, fail, succeed, write};
+use crate::machine::{Machine, ended, executable, fail, succeed, write};
 use crate::seed::Seed;
 
 fn program(path: &Path, script: &str) {
-    write(path, format!("#!/bin/sh\n{script}\n").as_bytes());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(path, &format!("#!/bin/sh\n{script}\n"));
 }
 
 #[test]

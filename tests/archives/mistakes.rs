@@ -1,0 +1,63 @@
+//! What is said of a source that is another thing than its name says, and what mends it.
+
+use std::fs;
+
+use crate::machine::{Machine, executable, fail, succeed, write};
+use crate::seed::{Seed, layer};
+
+/// An archive that is small.
+fn small() -> Vec<u8> {
+    Seed::of(vec![layer("etc/motd", b"hello")]).streamed(&["app:x"])
+}
+
+#[test]
+fn a_folder_is_no_file() {
+    let machine = Machine::new();
+    write(&machine.place("a.tar"), &small());
+    succeed(&machine.push(&["a.tar", "oci:layout"]));
+    fs::create_dir(machine.place("empty")).unwrap();
+    fs::create_dir(machine.place("unpacked")).unwrap();
+    write(&machine.place("unpacked/manifest.json"), b"[]");
+
+    let no_file = |name: &str| format!("error: `{name}` is a folder, and no file\n");
+    let no_layout =
+        |name: &str| format!("error: `{name}` is no image layout: there is no `index.json` in it\n");
+    let pack = "  fix:   pack what is in it, `tar -C FOLDER -cf FILE .`, and name `docker-archive:FILE`";
+    for (source, said, fix) in [
+        ("docker-archive:layout", no_file("layout"), "  fix:   name `oci:FOLDER`, as it is an image layout"),
+        ("oci-archive:layout", no_file("layout"), "  fix:   name `oci:FOLDER`, as it is an image layout"),
+        ("docker-archive:unpacked", no_file("unpacked"), pack),
+        ("unpacked", no_layout("unpacked"), pack),
+        ("oci:unpacked:x", no_layout("unpacked"), pack),
+        ("docker-archive:empty", no_file("empty"), "  fix:   name the file of an archive, or"),
+        ("empty", no_layout("empty"), "  fix:   name the file of an archive, or"),
+    ] {
+        let output = machine.push(&[source, &machine.tagged("x")]);
+
+        let failed = fail(&output);
+        assert!(failed.starts_with(&format!("{said}{fix}")), "{source}: {failed}");
+        assert_eq!(output.status.code(), Some(1), "{source}");
+    }
+    assert_eq!(machine.registry.tags(), []);
+}
+
+#[test]
+fn an_interpreter_that_is_missing_is_named() {
+    let machine = Machine::new();
+    let long = format!("/missing/{}", "x".repeat(200));
+    for (first, cause) in [
+        ("#!/missing/bash\necho", "its first line names `/missing/bash`, which is not there"),
+        ("#! \t/missing/bash -eu\necho", "its first line names `/missing/bash`, which is not there"),
+        ("#!/bin/sh\r\necho", "its first line names `/bin/sh\\r`, which is not there"),
+        ("#!/missing/\u{1b}[31m\n", "its first line names `/missing/\\u{1b}[31m`, which is not there"),
+        (&format!("#!{long}\n"), "its first line names `/missing/xxx"),
+    ] {
+        executable(&machine.place("result"), first);
+
+        let said = fail(&machine.push(&["./result", &machine.tagged("x")]));
+
+        assert!(said.starts_with("error: `./result` cannot be run\n  cause: "), "{said}");
+        assert!(said.contains(cause), "{said}");
+        assert!(said.len() < 1000 && !said.contains('\u{1b}'), "{said}");
+    }
+}
