@@ -22,6 +22,7 @@ impl From<ArchiveError> for Failure {
                 "if `docker save`, `skopeo copy` or `dockerTools` has written it, name it `docker-archive:FILE`; else name an \
                  image layout"
             }
+            ArchiveFault::Empty => "look at what writes it: not a byte has come from there",
             ArchiveFault::NoTar | ArchiveFault::NoImages(_) => {
                 "name an archive that `docker save`, `skopeo copy` or a script of `dockerTools` has written, or an image \
                  layout"

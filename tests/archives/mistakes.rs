@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::machine::{Machine, executable, fail, succeed, write};
-use crate::seed::{Seed, layer};
+use crate::seed::{Seed, gzip, layer};
 
 /// An archive that is small.
 fn small() -> Vec<u8> {
@@ -39,6 +39,27 @@ fn a_folder_is_no_file() {
         assert_eq!(output.status.code(), Some(1), "{source}");
     }
     assert_eq!(machine.registry.tags(), []);
+}
+
+#[test]
+fn what_is_empty_is_called_so() {
+    let machine = Machine::new();
+    write(&machine.place("empty"), b"");
+    write(&machine.place("packed"), &gzip(b""));
+    executable(&machine.place("silent"), "#!/bin/sh\n");
+
+    for output in [
+        machine.push_from(&machine.place("empty"), &["-", &machine.tagged("x")]),
+        machine.push_from(&machine.place("packed"), &["oci-archive:-", &machine.tagged("x")]),
+        machine.push(&["empty", &machine.tagged("x")]),
+        machine.push(&["docker-archive:packed", &machine.tagged("x")]),
+        machine.push(&["./silent", &machine.tagged("x")]),
+    ] {
+        let said = fail(&output);
+        let expected =
+            "\n  cause: it is empty\n  fix:   look at what writes it: not a byte has come from there";
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

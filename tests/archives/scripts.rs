@@ -42,7 +42,7 @@ fn a_program_that_fails_is_told_with_its_last_words() {
         ("head -c 5000 a.tar; kill -9 $$", "error: `./result` failed with signal: 9 (SIGKILL)"),
         ("seq 1000 >&2; exit 5", "error: `./result` failed with exit status: 5\n         991\n"),
         ("head -c 5000 a.tar", "error: `./result` cannot be used\n  cause: it ends within"),
-        ("true", "error: `./result` cannot be used\n  cause: it is neither a tar"),
+        ("true", "error: `./result` cannot be used\n  cause: it is empty\n"),
     ] {
         program(&machine.place("result"), script);
 

@@ -26,6 +26,9 @@ pub enum ArchiveFault {
     /// Nobody takes what is read.
     #[error("what is read of it cannot be passed on")]
     Sink(#[source] io::Error),
+    /// Nothing has come.
+    #[error("it is empty")]
+    Empty,
     /// It is no archive.
     #[error("it is neither a tar, nor one that is compressed with gzip, zstd, xz or bzip2")]
     NoTar,

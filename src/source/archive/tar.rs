@@ -170,6 +170,7 @@ impl TarReader {
             // Some leave out the blocks that say that it ends. What is missing then is seen by who needs it.
             0 if self.members > 0 => return Ok(None),
             BLOCK => {}
+            0 => return Err(ArchiveFault::Empty),
             _ if self.members == 0 => return Err(ArchiveFault::NoTar),
             _ => return Err(self.truncated()),
         }
@@ -397,7 +398,7 @@ mod tests {
             assert!(matches!(error, ArchiveFault::Truncated(_) | ArchiveFault::NoTar), "{length}: {error}");
         }
         assert!(matches!(read(&[vec![7; 2000]]), Err(ArchiveFault::NoTar)));
-        assert!(matches!(read(&[Vec::new()]), Err(ArchiveFault::NoTar)));
+        assert!(matches!(read(&[Vec::new()]), Err(ArchiveFault::Empty)));
         let mut damaged = whole.clone();
         damaged[2 * BLOCK] = b'c';
         assert!(matches!(read(&[damaged]), Err(ArchiveFault::Header { .. })));
