@@ -27,12 +27,21 @@ impl From<ArchiveError> for Failure {
                 "name an archive that `docker save`, `skopeo copy` or a script of `dockerTools` has written, or an image \
                  layout"
             }
+            fault if fault.wants_memory() => {
+                "compress it with a smaller window: `zstd` without `--long` and `--ultra`, `xz` with `-9` at the most"
+            }
+            ArchiveFault::Sparse(_) => "make the archive without sparse members: `tar` without `--sparse`",
+            ArchiveFault::OtherDigest { .. } => {
+                "make it anew, with digests of sha256: no others are known here"
+            }
+            ArchiveFault::LayoutVersion(_) => {
+                "let `skopeo copy` make the layout anew: version 1 alone is known here"
+            }
             ArchiveFault::Compressed { .. }
             | ArchiveFault::Truncated(_)
             | ArchiveFault::Surplus
             | ArchiveFault::Header { .. }
             | ArchiveFault::Sizes { .. }
-            | ArchiveFault::Sparse(_)
             | ArchiveFault::Name(_)
             | ArchiveFault::Circle(_)
             | ArchiveFault::Duplicate(_)

@@ -190,3 +190,37 @@ fn images_that_nothing_tells_apart_are_listed_with_their_places() {
     let said = fail(&machine.push(&["oci:layout:@0", &machine.tagged("x")]));
     assert!(said.contains("it holds no image: there is no image in its list"), "{said}");
 }
+
+#[test]
+fn a_layout_of_another_version_is_refused() {
+    let machine = Machine::new();
+    let layout = Layout::new(&machine);
+    layout.holds(&[layout.image("one")]);
+    succeed(&machine.push(&["oci:layout", &machine.tagged("x")]));
+
+    for (text, said) in [
+        (r#"{"imageLayoutVersion":"2.0.0"}"#, "it is an image layout of version `2.0.0`"),
+        (r#"{"imageLayoutVersion":"10.0"}"#, "it is an image layout of version `10.0`"),
+        ("1.0.0", "`oci-layout` cannot be understood"),
+    ] {
+        write(&layout.0.join("oci-layout"), text.as_bytes());
+        let failed = fail(&machine.push(&["oci:layout", &machine.tagged("y")]));
+
+        assert!(failed.contains(said), "{failed}");
+    }
+    assert_eq!(machine.registry.tags().len(), 1);
+}
+
+#[test]
+fn digests_of_other_algorithms_are_called_so() {
+    let machine = Machine::new();
+    let layout = Layout::new(&machine);
+    let mut entry = layout.image("one");
+    entry["digest"] = json!(format!("sha512:{}", "0123456789abcdef".repeat(8)));
+    layout.holds(&[entry]);
+
+    let said = fail(&machine.push(&["oci:layout", &machine.tagged("x")]));
+
+    assert!(said.contains("cause: `index.json` names a blob by `sha512:0123"), "{said}");
+    assert!(said.contains("fix:   make it anew, with digests of sha256: no others are known here"), "{said}");
+}

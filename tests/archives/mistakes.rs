@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::machine::{Machine, executable, fail, succeed, write};
-use crate::seed::{Seed, gzip, layer};
+use crate::seed::{Seed, archive, gzip, layer, manifest, python};
 
 /// An archive that is small.
 fn small() -> Vec<u8> {
@@ -82,3 +82,51 @@ fn an_interpreter_that_is_missing_is_named() {
         assert!(said.len() < 1000 && !said.contains('\u{1b}'), "{said}");
     }
 }
+
+#[test]
+fn what_takes_other_options_says_which() {
+    let machine = Machine::new();
+    // A window of a gigabyte: only what is longer gets one.
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    zstd.long_distance_matching(true).unwrap();
+    zstd.window_log(30).unwrap();
+    std::io::Write::write_all(&mut zstd, &small()).unwrap();
+    let window = zstd.finish().unwrap();
+    let list = manifest(&[("c.json", &["app:x"], &["l.tar".to_owned()])]).to_string();
+    let config = Seed::of(vec![layer("etc/motd", b"hello")]).config;
+    let inside = archive(&[("manifest.json", list.as_bytes()), ("c.json", &config), ("l.tar", &window)]);
+    write(&machine.place("window"), &window);
+    write(&machine.place("inside"), &inside);
+    python(&machine.place("."), MEMORY);
+
+    for (file, cause, fix) in [
+        ("window", "it cannot be decompressed", "compress it with a smaller window: `zstd` without `--long`"),
+        (
+            "inside",
+            "`l.tar` cannot be decompressed",
+            "compress it with a smaller window: `zstd` without `--long`",
+        ),
+        ("xz", "it cannot be decompressed", "compress it with a smaller window: `zstd` without `--long`"),
+        (
+            "sparse",
+            "`l.tar` is a sparse file",
+            "make the archive without sparse members: `tar` without `--sparse`",
+        ),
+    ] {
+        let said = fail(&machine.push(&[file, &machine.tagged("x")]));
+
+        assert!(said.contains(&format!("cause: {cause}\n")), "{said}");
+        assert!(said.contains(&format!("fix:   {fix}")), "{said}");
+    }
+}
+
+/// An archive of a gigabyte's dictionary, and one with a member that leaves out what is zero.
+const MEMORY: &str = r#"
+import io, lzma, tarfile
+filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 28, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 64}]
+open("xz", "wb").write(lzma.compress(bytes(4096), filters=filters))
+with tarfile.open("sparse", "w", format=tarfile.PAX_FORMAT) as tar:
+    info = tarfile.TarInfo("l.tar")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    tar.addfile(info, io.BytesIO(b""))
+"#;

@@ -97,6 +97,9 @@ pub enum ArchiveFault {
         #[source]
         source: JsonError,
     },
+    /// It is a layout as nobody knows it yet.
+    #[error("it is an image layout of version `{}`", shown(.0))]
+    LayoutVersion(String),
     /// There is no image in it.
     #[error("it holds no image: there is no {0}")]
     NoImages(&'static str),
@@ -120,6 +123,14 @@ pub enum ArchiveFault {
         /// What says so.
         by: MemberName,
         /// What it says.
+        text: String,
+    },
+    /// A digest is not of sha256.
+    #[error("`{by}` names a blob by `{text}`")]
+    OtherDigest {
+        /// What says so.
+        by: MemberName,
+        /// The digest.
         text: String,
     },
     /// A configuration is not that of an image of layers.
@@ -215,6 +226,15 @@ impl fmt::Display for JsonError {
             Some(said) => write!(formatter, "{}{place}", shown(said)),
             None => formatter.write_str(&shown(&said)),
         }
+    }
+}
+
+impl ArchiveFault {
+    /// Whether it could be decompressed with more memory than any archive gets.
+    pub fn wants_memory(&self) -> bool {
+        // The libraries of zstd and xz have no kinds of errors for it.
+        let is_so = |said: &str| said.contains("requires too much memory") || said.contains("memory limit");
+        matches!(self, Self::Compressed { source, .. } if is_so(&source.to_string()))
     }
 }
 

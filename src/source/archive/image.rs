@@ -219,5 +219,15 @@ pub(super) fn diff_ids(
 }
 
 pub(super) fn no_digest(by: &MemberName, text: &str) -> ArchiveFault {
-    ArchiveFault::NoDigest { by: by.clone(), text: super::name::shown(text.as_bytes()) }
+    let (by, shown) = (by.clone(), super::name::shown(text.as_bytes()));
+    match text.split_once(':') {
+        Some((algorithm, hex))
+            if algorithm != "sha256"
+                && !hex.is_empty()
+                && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            ArchiveFault::OtherDigest { by, text: shown }
+        }
+        _ => ArchiveFault::NoDigest { by, text: shown },
+    }
 }

@@ -13,6 +13,9 @@ use crate::oci::{Digest, Manifest, ManifestError, media_type};
 /// The list of the images.
 pub(super) const INDEX: &str = "index.json";
 
+/// What says that it is a layout.
+const LAYOUT: &str = "oci-layout";
+
 /// The annotation with an image's name (image specification, "Pre-Defined Annotation Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -21,6 +24,12 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 
 /// So many lists may stand one in the other.
 const MOST_LISTS: usize = 4;
+
+#[derive(Deserialize)]
+struct Layout {
+    #[serde(default, rename = "imageLayoutVersion")]
+    version: Option<String>,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +59,12 @@ struct Typed {
 }
 
 fn entries(contents: &Contents) -> Result<(MemberName, Vec<Entry>), ArchiveFault> {
+    let layout = MemberName::parse(LAYOUT.as_bytes())?;
+    let version = contents.document(&layout)?.map(|text| parse::<Layout>(&layout, text)).transpose()?;
+    // Of what is to come, the image specification says nothing yet.
+    if let Some(version) = version.and_then(|layout| layout.version).filter(|it| !it.starts_with("1.")) {
+        return Err(ArchiveFault::LayoutVersion(version));
+    }
     let index = MemberName::parse(INDEX.as_bytes())?;
     let entries = parse::<Index>(&index, contents.named_document(&index, &index)?)?.manifests;
     Ok((index, entries))
