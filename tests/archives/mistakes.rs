@@ -84,6 +84,41 @@ fn an_interpreter_that_is_missing_is_named() {
 }
 
 #[test]
+fn names_that_give_no_tag_are_left_out_aloud() {
+    let machine = Machine::new();
+    let digested = format!("app@sha256:{}", "ab".repeat(32));
+    let mixed = ["app:1", "app", "app:b c", "", &digested, "r.example:5000/app:2@sha256:00"];
+    let bytes = Seed::of(vec![layer("etc/motd", b"hello")]).streamed(&mixed);
+    write(&machine.place("a.tar"), &bytes);
+
+    for output in [
+        machine.push(&["a.tar", &machine.repository()]),
+        machine.push_from(&machine.place("a.tar"), &["-", &machine.repository()]),
+    ] {
+        let said = succeed(&output);
+        let expected = format!("these names of the image give it no tag: `app:b c`, ``, `{digested}`");
+        assert_eq!(said.matches(&expected).count(), 1, "{said}");
+    }
+    let mut tags: Vec<String> = machine.registry.tags().into_iter().map(|(_, tag)| tag.to_string()).collect();
+    tags.sort();
+    assert_eq!(tags, ["1", "2", "latest"]);
+
+    // With a tag in the destination they do not matter.
+    let said = succeed(&machine.push(&["a.tar", &machine.tagged("3")]));
+    assert!(!said.contains("give it no tag"), "{said}");
+
+    let many: Vec<String> =
+        (0..1000).map(|number| format!("app:\u{1b}[31m {number} {}", "x".repeat(500))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    write(&machine.place("a.tar"), &Seed::of(vec![layer("etc/motd", b"hello")]).streamed(&many));
+    let output = machine.push(&["a.tar", &machine.repository()]);
+    let said = [output.stdout.as_slice(), &output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("give it no tag") && said.contains("the image has no tag of its own"), "{said}");
+    assert!(said.len() < 4000 && !said.contains('\u{1b}'), "{said}");
+}
+
+#[test]
 fn what_takes_other_options_says_which() {
     let machine = Machine::new();
     // A window of a gigabyte: only what is longer gets one.

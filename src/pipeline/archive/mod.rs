@@ -59,7 +59,7 @@ impl ArchivePush<'_> {
         let look = move || source.survey()?.map(|contents| contents.image(&select)).transpose();
         let event = Event::Said("looking for the image in the archive".to_owned());
         let image = Patience::new().during(blocking(look), event, on_event).await??.map(Arc::new);
-        let own = image.as_ref().map(|image| self.own_tags(image, tags, destination)).transpose()?;
+        let own = image.as_ref().map(|image| self.own_tags(image, tags, destination, &say)).transpose()?;
         let tags = own.as_deref().unwrap_or(tags);
         let mut earlier = Earlier::new(Some(destination), tags, reuse, &say);
 
@@ -100,7 +100,11 @@ impl ArchivePush<'_> {
         image: &ArchivedImage,
         tags: &[Tag],
         destination: &Destination,
+        on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Vec<Tag>, BuildError> {
+        if let Some(others) = image.others().filter(|_| tags.is_empty()) {
+            on_event(Event::Said(format!("these names of the image give it no tag: {others}")));
+        }
         let own = if tags.is_empty() { image.tags() } else { tags.to_vec() };
         match destination {
             Destination::Registry { .. } if own.is_empty() => {
@@ -121,8 +125,8 @@ impl ArchivePush<'_> {
         reuse: &'d Reuse,
     ) -> Result<Published, BuildError> {
         let layers = self.layers(image, sent)?;
-        let tags = self.own_tags(image, tags, destination)?;
         let on_event = earlier.on_event();
+        let tags = self.own_tags(image, tags, destination, on_event)?;
         let mut late = Earlier::new(Some(destination), &tags, reuse, on_event);
         // The tags of an image that came as a stream are known at its end.
         let earlier = if earlier.standing().is_empty() { &mut late } else { earlier };

@@ -273,8 +273,8 @@ fn platforms_of(list: &[String]) -> String {
 }
 
 /// What somebody else wrote, as far as there is room for it.
-fn quoted(texts: &[String]) -> String {
+pub(super) fn quoted(texts: &[impl AsRef<str>]) -> String {
     let more = if texts.len() > MOST { " and more" } else { "" };
-    let texts: Vec<String> = texts.iter().take(MOST).map(|text| shown(text)).collect();
+    let texts: Vec<String> = texts.iter().take(MOST).map(|text| shown(text.as_ref())).collect();
     format!("`{}`{more}", texts.join("`, `"))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::contents::{Contents, parse};
+use super::error::quoted;
 use super::platform::{Platform, for_host};
 use super::{ArchiveFault, Form, MemberName, PassedLayer, docker, layout};
 use crate::oci::{Descriptor, DiffId, Tag};
@@ -150,15 +151,16 @@ fn selected(
 impl ArchivedImage {
     /// The tags in its names, each once.
     pub fn tags(&self) -> Vec<Tag> {
-        // A name in an image layout may be the tag alone.
-        let tag = |name: &String| match name.rsplit('/').next().unwrap_or(name).rsplit_once(':') {
-            Some((_, tag)) => tag.parse().ok(),
-            None => name.parse().ok(),
-        };
-        let mut tags: Vec<Tag> = self.names.iter().filter_map(tag).collect();
+        let mut tags: Vec<Tag> = self.names.iter().filter_map(|name| tag_in(name)).collect();
         tags.sort();
         tags.dedup();
         tags
+    }
+
+    /// Those of its names that give it no tag, as a log shows them; none if there are none.
+    pub fn others(&self) -> Option<String> {
+        let others: Vec<&String> = self.names.iter().filter(|name| tag_in(name).is_none()).collect();
+        (!others.is_empty()).then(|| quoted(&others))
     }
 
     /// Checks that its layers are what it says of them, given what passed by.
@@ -186,6 +188,16 @@ impl ArchivedImage {
             }
         }
         Ok(())
+    }
+}
+
+/// The tag in a name. One in an image layout may be the tag alone; a digest is none.
+fn tag_in(name: &str) -> Option<Tag> {
+    let (name, has_digest) = name.split_once('@').map_or((name, false), |(name, _)| (name, true));
+    match name.rsplit('/').next().unwrap_or(name).rsplit_once(':') {
+        Some((_, tag)) => tag.parse().ok(),
+        None if has_digest => None,
+        None => name.parse().ok(),
     }
 }
 
