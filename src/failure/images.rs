@@ -52,6 +52,7 @@ impl From<ArchiveError> for Failure {
             | ArchiveFault::NoConfig(_)
             | ArchiveFault::Count { .. }
             | ArchiveFault::DiffId { .. }
+            | ArchiveFault::OtherName { .. }
             | ArchiveFault::Blob { .. } => "make the archive anew: it is damaged, or somebody has changed it",
             ArchiveFault::Changed(_) => "let nobody write to it while it is pushed",
             ArchiveFault::TooMany(_) | ArchiveFault::TooLarge { .. } => {

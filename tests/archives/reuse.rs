@@ -79,6 +79,31 @@ fn a_stream_that_says_at_its_start_what_comes_is_believed_to_the_end() {
 }
 
 #[test]
+fn what_only_the_name_of_a_layer_said_is_told_as_that() {
+    let machine = Machine::new();
+    let seed = Seed::of(vec![layer("etc/motd", b"one"), layer("etc/name", b"two")]);
+    write(&machine.place("a.tar"), &seed.streamed(&["app:1"]));
+    succeed(&machine.push(&["a.tar", &machine.tagged("1")]));
+    let other = Seed::of(vec![layer("etc/motd", b"another"), layer("etc/name", b"two")]);
+    let names: Vec<String> =
+        seed.layers.iter().map(|layer| format!("{}.tar", Digest::of(layer).hex())).collect();
+    let list = manifest(&[("c.json", &["app:1"], &names)]).to_string();
+    let lying = archive(&[
+        (&names[0], &other.layers[0]),
+        (&names[1], &other.layers[1]),
+        ("c.json", &other.config),
+        ("manifest.json", list.as_bytes()),
+    ]);
+    write(&machine.place("b.tar"), &lying);
+
+    let said = fail(&machine.push_from(&machine.place("b.tar"), &["-", &machine.tagged("1")]));
+
+    let (found, name) = (Digest::of(&other.layers[0]), Digest::of(&seed.layers[0]));
+    let expected = format!("the layer `{}` has the diff_id `{found}`, and is called `{name}`", names[0]);
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
 fn a_blob_of_a_layout_that_is_there_is_not_sent() {
     let mut machine = Machine::new();
     let seed = Seed::new(12);

@@ -117,7 +117,8 @@ impl Reading {
                 Order::PassOver => return Ok(()),
                 Order::Check => {
                     let (passed, digests) = self.read(layer, travel, &mut Leaving::nowhere(arrivals))?;
-                    check(&member, travel, &digests)?;
+                    let by_name = self.wanted.is_none() && layer.is_said_by_name();
+                    check(&member, travel, &digests, by_name)?;
                     (passed, digests)
                 }
                 Order::Send(writer) => self.read(layer, travel, &mut Leaving::into(writer, arrivals))?,
@@ -200,10 +201,18 @@ impl Reading {
     }
 }
 
-/// Checks that a layer that was not sent is the one that is there.
-fn check(member: &MemberName, travel: Travel, found: &LayerDigests) -> Result<(), ArchiveFault> {
+/// Checks that a layer that was not sent is the one that is there. What it should be may be known by its name alone.
+fn check(
+    member: &MemberName,
+    travel: Travel,
+    found: &LayerDigests,
+    by_name: bool,
+) -> Result<(), ArchiveFault> {
     let member = member.clone();
     match travel {
+        Travel::Compressed { diff_id: Some(name) } if by_name && name != found.diff_id => {
+            Err(ArchiveFault::OtherName { member, found: found.diff_id, name })
+        }
         Travel::Compressed { diff_id: Some(said) } if said != found.diff_id => {
             Err(ArchiveFault::DiffId { member, found: found.diff_id, said })
         }

@@ -154,6 +154,16 @@ pub enum ArchiveFault {
         /// What the configuration says.
         said: DiffId,
     },
+    /// A layer is not what its name says.
+    #[error("the layer `{member}` has the diff_id `{found}`, and is called `{name}`")]
+    OtherName {
+        /// The layer.
+        member: MemberName,
+        /// That of its bytes.
+        found: DiffId,
+        /// That in its name.
+        name: DiffId,
+    },
     /// A blob is not what its descriptor says.
     #[error("`{member}` is `{found}`, of {found_size} bytes, and should be `{said}`, of {said_size}")]
     Blob {

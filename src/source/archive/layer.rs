@@ -58,6 +58,11 @@ impl Layer<'_> {
         self.said.or_else(|| format!("sha256:{}", self.name.hex()?).parse().ok())
     }
 
+    /// Whether only its name says what its tar should be, as far as anything has passed by.
+    pub fn is_said_by_name(&self) -> bool {
+        self.said.is_none()
+    }
+
     /// How it is compressed in the archive.
     pub fn compression(&self) -> Compression {
         self.compression
