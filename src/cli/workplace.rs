@@ -9,7 +9,7 @@ use super::{Scratch, variable};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::sandbox::Sandbox;
-use crate::source::nix::Nix;
+use crate::source::nix::{Checkouts, Nix};
 use crate::stage::Driver;
 
 /// A project and a place to work on it.
@@ -43,7 +43,9 @@ impl<'a> Workplace<'a> {
 
     /// The machine's Nix, run in `sandbox`.
     pub(super) fn nix(&self, sandbox: &Sandbox) -> Nix {
-        self.driver.nix(sandbox, &self.fetched, &self.work)
+        let ceilings = self.variable("GIT_CEILING_DIRECTORIES").unwrap_or_default();
+        let ceilings = std::env::split_paths(&ceilings).filter_map(|folder| folder.canonicalize().ok());
+        self.driver.nix(sandbox, &self.fetched, &self.work, Checkouts::Below(ceilings.collect()))
     }
 
     /// The commit that the project is at.

@@ -38,6 +38,12 @@ impl From<NixError> for Failure {
                 };
                 Self::build(error, fix)
             }
+            NixError::Untracked { file, ignored, .. } => {
+                let fix = format!("run `git add {}{file}`", if *ignored { "--force " } else { "" });
+                Self::build(error, fix)
+            }
+            NixError::Git { .. } => Self::build(error, "mend the checkout until `git ls-files` works in it"),
+            NixError::NoGit { .. } => Self::system(error).fix("install git, or add its folder to `scripts.path`"),
             NixError::Start { .. } => Self::system(error).fix(
                 "install Nix and bubblewrap on the runner's host, or say in `nix.programs` and `scripts.path` where they are",
             ),

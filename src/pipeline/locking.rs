@@ -164,7 +164,7 @@ impl Locking<'_> {
         let contents: Vec<Content> = wanted.iter().map(|demand| demand.content.clone()).collect();
         let pinned = self.pinned();
         let nixpkgs = pinned.as_ref().unwrap_or(&self.spec.nixpkgs);
-        let scope = Scope { nixpkgs, system, project: self.project.path() };
+        let scope = Scope { nixpkgs, system, project: self.project };
         let evaluated = self.nix.evaluate(&contents, &scope, self.roots, &|line| quota.say(line)).await;
         evaluated.map_err(|error| located(self.spec, wanted, error))
     }

@@ -46,7 +46,7 @@ impl NixBuild<'_> {
         let quota = Quota::new(on_event);
         let wanted = self.wanted()?;
         let say = |line: &str| quota.say(line);
-        let found = self.nix.images(&wanted, self.project.path(), System::HOST, self.roots, &say).await?;
+        let found = self.nix.images(&wanted, self.project, System::HOST, self.roots, &say).await?;
         let mut images = Vec::new();
         for value in found {
             images.extend(self.images(&value, on_event, &quota).await?);

@@ -41,7 +41,7 @@ impl Packages {
         let scope = Scope {
             nixpkgs: &spec.nixpkgs,
             system: spec.system.unwrap_or(System::HOST),
-            project: build.project.path(),
+            project: build.project,
         };
         let evaluated = nix.evaluate(&wanted, &scope, build.roots, &|line| quota.say(line)).await;
         let evaluated = evaluated.map_err(|error| located(spec, &demands, error))?;
@@ -176,6 +176,9 @@ pub(super) fn located(spec: &ImageSpec, demands: &[Demand], error: NixError) -> 
         | NixError::Folder { .. }
         | NixError::BrokenOff { .. }
         | NixError::Refused { .. }
+        | NixError::Untracked { .. }
+        | NixError::Git { .. }
+        | NixError::NoGit { .. }
         | NixError::Host { .. }
         | NixError::Start { .. }
         | NixError::Answer { .. } => {

@@ -11,6 +11,7 @@ use super::image::ImageJob;
 use super::log::Log;
 use super::script::{Ended, received};
 use crate::failure::Failure;
+use crate::source::nix::Checkouts;
 
 /// How a script stage ended, if not with a failure of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub async fn run(driver: &Driver<'_>, script: &Path, stage: &str, log: &Log) -> 
     let folders = driver.folders(&job);
     folders.create().map_err(Failure::cannot("make the folders of the job"))?;
     let sandbox = driver.sandbox()?;
-    let nix = driver.nix(&sandbox, folders.fetched(), &folders.scratch());
+    let nix = driver.nix(&sandbox, folders.fetched(), &folders.scratch(), Checkouts::OfProject);
     let request = if builds_image(stage) { job.image_request()? } else { None };
     let image = match request {
         Some(request) => {

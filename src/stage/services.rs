@@ -17,7 +17,7 @@ use crate::pipeline::Effort;
 use crate::publish::{Credentials, Registry};
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
-use crate::source::nix::{Nix, NixSettings};
+use crate::source::nix::{Checkouts, Nix, NixSettings};
 
 impl Driver<'_> {
     /// What job scripts and Nix run in.
@@ -34,7 +34,7 @@ impl Driver<'_> {
 
     /// The host's Nix.
     /// `fetched` keeps its downloads, `scratch` is for what is of no use afterwards.
-    pub fn nix(&self, sandbox: &Sandbox, fetched: &Path, scratch: &Path) -> Nix {
+    pub fn nix(&self, sandbox: &Sandbox, fetched: &Path, scratch: &Path, checkouts: Checkouts) -> Nix {
         let settings = NixSettings {
             programs: self.config.nix.programs.clone(),
             store: self.config.nix.store,
@@ -43,6 +43,7 @@ impl Driver<'_> {
             environment: self.environment_of_children(),
             fetched: fetched.to_owned(),
             scratch: scratch.to_owned(),
+            checkouts,
         };
         Nix::new(settings, sandbox.clone())
     }

@@ -23,6 +23,8 @@ mod expressions;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod flakes;
+#[cfg(test)]
 mod host;
 mod hostile_expressions;
 #[cfg(test)]

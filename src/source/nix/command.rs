@@ -1,4 +1,4 @@
-//! Runs one Nix command.
+//! Runs one command of Nix, or another on its behalf.
 
 use std::io;
 use std::path::Path;
@@ -26,7 +26,7 @@ const MAX_END: usize = 1 << 20;
 const STEPS: [&str; 3] = ["building '", "copying path '", "downloading '"];
 
 impl Nix {
-    /// What `program` prints on standard output; its standard error goes to the log.
+    /// What `program` of Nix prints on standard output; its standard error goes to the log.
     pub(super) async fn run(
         &self,
         program: &str,
@@ -38,16 +38,29 @@ impl Nix {
             Some(folder) => folder.join(program),
             None => Path::new(program).to_owned(),
         };
-        let start = |source| NixError::Start { program: program.to_owned(), source };
+        let answer = self.output(&path, arguments, view, progress).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// The same of the program at `path`.
+    pub(super) async fn output(
+        &self,
+        path: &Path,
+        arguments: &[&str],
+        view: &View,
+        progress: Progress<'_>,
+    ) -> Result<Vec<u8>, NixError> {
+        let program = path.file_name().unwrap_or_default().to_string_lossy();
+        let start = |source| NixError::Start { program: program.to_string(), source };
         // On disk, since a builder may need much; fresh, since a builder may leave links in it.
         let tmp = tempfile::Builder::new().prefix("tmp-").tempdir_in(&self.settings.scratch);
         let tmp = tmp.map_err(|source| NixError::Folder { folder: self.settings.scratch.clone(), source })?;
         let view = View { tmp: Some(tmp.path().to_owned()), ..view.clone() };
         let mut command = self.sandbox.command(&view, path.as_os_str());
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        tracing::debug!(program, "running Nix");
+        tracing::debug!(%program, "running a command");
         let mut child = command.spawn().map_err(start)?;
-        let broken_off = |source| NixError::BrokenOff { program: program.to_owned(), source };
+        let broken_off = |source| NixError::BrokenOff { program: program.to_string(), source };
         let builders = self.sandbox.descendants(&child);
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(broken_off(io::ErrorKind::BrokenPipe.into()));
@@ -57,7 +70,7 @@ impl Nix {
         builders.release();
         let (answer, said) = (answer.map_err(broken_off)?, said.map_err(broken_off)?);
         if status.success() {
-            return Ok(String::from_utf8_lossy(&answer).into_owned());
+            return Ok(answer);
         }
         let said = Said::last(&said);
         Err(if said.error.is_empty() {

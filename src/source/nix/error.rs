@@ -76,6 +76,34 @@ pub enum NixError {
         #[source]
         said: Said,
     },
+    /// A file of a flake is there, and not for Nix.
+    #[error("`{file}` is not there for Nix: Git does not track it")]
+    Untracked {
+        /// The file, from the project's folder down.
+        file: String,
+        /// Whether Git shall ignore it.
+        ignored: bool,
+        /// What Nix said.
+        #[source]
+        said: Option<Said>,
+    },
+    /// Git failed.
+    #[error("Git does not say which files of `{checkout}` it tracks")]
+    Git {
+        /// The top of the checkout.
+        checkout: PathBuf,
+        /// What Git said last.
+        #[source]
+        said: Said,
+    },
+    /// There is a checkout and no Git.
+    #[error("`{checkout}` is a Git checkout, and there is no `git` in `{path}` to say which files it tracks")]
+    NoGit {
+        /// The top of the checkout.
+        checkout: PathBuf,
+        /// Where it was looked for.
+        path: String,
+    },
     /// Nix did not get what it needs of the host or the network.
     #[error("Nix could not do its work on this host")]
     Host {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::expression::{near_names, packages_expression, roots_expression};
 use super::{Nix, NixError, Progress, SILENT, Scope};
 use crate::nix::StorePath;
-use crate::spec::{AttrPath, Content};
+use crate::spec::{AttrPath, Content, Flake};
 
 /// What an attribute set is that calls itself a derivation and is none.
 pub(super) const FORGED: &str = "set that looks like a derivation without being one";
@@ -99,9 +99,16 @@ impl Nix {
         roots: &Path,
         progress: Progress<'_>,
     ) -> Result<(Vec<Described>, String, Option<String>), NixError> {
-        let expression = roots_expression(wanted, scope);
-        let flakes = wanted.iter().any(|content| matches!(content, Content::FlakeOutput { .. }));
-        let root = self.instantiate(&expression, flakes, &[scope.project], roots, progress).await?;
+        let folders = wanted.iter().filter_map(|content| match content {
+            Content::FlakeOutput { flake: Flake::Folder(folder), .. } => Some(folder),
+            Content::FlakeOutput { .. } | Content::Package(_) | Content::StorePath(_) => None,
+        });
+        let flakes = self.flakes(folders, scope.project, progress).await?;
+        let expression = roots_expression(wanted, scope, &flakes);
+        let needs_flakes = wanted.iter().any(|content| matches!(content, Content::FlakeOutput { .. }));
+        let shown = [scope.project.path()];
+        let root = self.instantiate(&expression, needs_flakes, &shown, roots, progress).await;
+        let root = root.map_err(|error| flakes.explain(error, scope.project))?;
         let binding = async |name| self.binding(&root, name, roots, progress).await;
         let described = serde_json::from_str(&binding("roots").await?)
             .map_err(|source| NixError::Answer { source: Box::new(source) })?;
@@ -157,7 +164,7 @@ impl Nix {
     }
 
     async fn names_beside(&self, attr_path: &AttrPath, scope: &Scope<'_>) -> Result<Vec<String>, NixError> {
-        let view = self.view(&[scope.project], &[]);
+        let view = self.view(&[scope.project.path()], &[]);
         let expression = packages_expression(attr_path, scope);
         let names = self
             .run("nix-instantiate", &["--eval", "--strict", "--json", "--expr", &expression], &view, SILENT)

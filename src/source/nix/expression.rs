@@ -5,15 +5,17 @@
 
 use std::path::Path;
 
+use super::flakes::Flakes;
+use crate::folder::Folder;
 use crate::nix::System;
 use crate::spec::{AttrPath, Content, Flake, Nixpkgs};
 
 /// The value that `content` means.
-fn value(content: &Content, project: &Path) -> String {
+fn value(content: &Content) -> String {
     match content {
         Content::Package(attr_path) => format!("(pkgs.{} or null)", attr_path.to_nix()),
         Content::StorePath(path) => quoted(&path.to_string()),
-        Content::FlakeOutput { flake, output } => flake_output(flake, output, project),
+        Content::FlakeOutput { flake, output } => flake_output(flake, output),
     }
 }
 
@@ -25,14 +27,14 @@ pub struct Scope<'a> {
     /// The system that packages are for.
     pub system: System,
     /// What evaluation sees of the job.
-    pub project: &'a Path,
+    pub project: &'a Folder,
 }
 
 impl Scope<'_> {
     /// The package set as an expression. For the system of the machine it is asked for nothing, since one
     /// that has no other takes no arguments.
     fn pkgs(&self) -> String {
-        let set = package_set(self.nixpkgs, self.project);
+        let set = package_set(self.nixpkgs, self.project.path());
         if self.system == System::HOST {
             format!("import {set} {{ }}")
         } else {
@@ -44,11 +46,11 @@ impl Scope<'_> {
 /// A derivation, only ever evaluated, whose variable `roots` is a JSON list with an object per
 /// wanted thing: `{path, drv, output}`, `{path}`, `{missing}` or `{other}`. `set` is where the package
 /// set lies, and `revision` what it says of itself.
-pub(super) fn roots_expression(wanted: &[Content], scope: &Scope<'_>) -> String {
-    let values: Vec<String> = wanted.iter().map(|content| value(content, scope.project)).collect();
+pub(super) fn roots_expression(wanted: &[Content], scope: &Scope<'_>, flakes: &Flakes) -> String {
+    let values: Vec<String> = wanted.iter().map(value).collect();
     // Without a package in it, the set need not even exist.
     let (set, revision) = if wanted.iter().any(|content| matches!(content, Content::Package(_))) {
-        let set = package_set(scope.nixpkgs, scope.project);
+        let set = package_set(scope.nixpkgs, scope.project.path());
         let revision = "text ((pkgs.lib.trivial.revisionWithDefault or (default: default)) \"\")";
         (format!("text (toString {set})"), revision)
     } else {
@@ -58,6 +60,7 @@ pub(super) fn roots_expression(wanted: &[Content], scope: &Scope<'_>) -> String 
         r#"let
   system = {system};
   pkgs = {pkgs};
+  flakes = {flakes};
   text = value: if builtins.isString value then builtins.unsafeDiscardStringContext value else "";
   describe = value:
     if value == null then {{ missing = true; }}
@@ -81,6 +84,7 @@ in derivation {{
 }}"#,
         system = quoted(scope.system.as_str()),
         pkgs = scope.pkgs(),
+        flakes = flakes.expression(),
         values = values.join("\n    ")
     )
 }
@@ -112,25 +116,20 @@ pub(super) fn near(wanted: &str, names: &[String]) -> Vec<String> {
     near.into_iter().take(3).map(|(_, name)| name.clone()).collect()
 }
 
-fn flake_output(of: &Flake, output: &AttrPath, project: &Path) -> String {
-    let (flake, names) = (flake(of, project), output.to_nix());
+fn flake_output(of: &Flake, output: &AttrPath) -> String {
+    let (flake, names) = (flake(of), output.to_nix());
     format!(
         "(let flake = {flake}; in flake.packages.${{system}}.{names} or \
          (flake.legacyPackages.${{system}}.{names} or (flake.{names} or null)))"
     )
 }
 
-/// A flake's outputs.
-pub(super) fn flake(flake: &Flake, project: &Path) -> String {
-    let url = match flake {
-        // Everybody can read the store, and a clone's settings hold the job's token.
-        Flake::Folder(folder) => format!(
-            r#"("path:" + builtins.unsafeDiscardStringContext (builtins.path {{ name = "source"; path = /. + {}; filter = path: _: baseNameOf path != ".git"; }}))"#,
-            quoted(&project.join(folder.as_str()).to_string_lossy())
-        ),
-        Flake::GitHub(commit) => quoted(&commit.to_string()),
-    };
-    format!("builtins.getFlake {url}")
+/// A flake's outputs; those of the project are in the set `flakes`.
+pub(super) fn flake(flake: &Flake) -> String {
+    match flake {
+        Flake::Folder(folder) => format!("flakes.{}", quoted(folder.as_str())),
+        Flake::GitHub(commit) => format!("builtins.getFlake {}", quoted(&commit.to_string())),
+    }
 }
 
 fn package_set(nixpkgs: &Nixpkgs, project: &Path) -> String {

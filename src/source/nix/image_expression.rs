@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::expression::{flake, quoted};
+use super::flakes::Flakes;
 use crate::nix::System;
 use crate::spec::{AttrPath, Installable};
 
@@ -13,7 +14,12 @@ const MOST_IMAGES: usize = 100;
 /// or one that says why there is none: `{missing, near}`, `{needs}`, `{many}` or `{other}`.
 ///
 /// As `nix-build` does, it calls functions whose arguments all have defaults, and looks for `default.nix` in a folder.
-pub(super) fn image_expression(wanted: &Installable, project: &Path, system: System) -> String {
+pub(super) fn image_expression(
+    wanted: &Installable,
+    project: &Path,
+    system: System,
+    flakes: &Flakes,
+) -> String {
     let (start, names) = match wanted {
         Installable::File { path, attribute } => {
             let place = project.join(path.as_str());
@@ -22,13 +28,14 @@ pub(super) fn image_expression(wanted: &Installable, project: &Path, system: Sys
         }
         Installable::FlakeOutput { flake: of, output } => {
             let names = list(output.components());
-            let start = format!("outputsOf ({}) {names}", flake(of, project));
+            let start = format!("outputsOf ({}) {names}", flake(of));
             (start, names)
         }
     };
     format!(
         r#"let
   system = {system};
+  flakes = {flakes};
   text = value: if builtins.isString value then builtins.unsafeDiscardStringContext value else "";
   isDerivation = value: builtins.isAttrs value && value.type or null == "derivation";
   needs = function:
@@ -87,6 +94,7 @@ in derivation {{
   images = builtins.toJSON (follow ({start}) {names});
 }}"#,
         system = quoted(system.as_str()),
+        flakes = flakes.expression(),
     )
 }
 

@@ -8,6 +8,7 @@ use super::evaluation::{FORGED, installable};
 use super::expression::near;
 use super::image_expression::image_expression;
 use super::{Nix, NixError, Progress, SILENT};
+use crate::folder::Folder;
 use crate::nix::{StorePath, System};
 use crate::spec::{Flake, Installable};
 
@@ -87,19 +88,20 @@ impl Nix {
     pub async fn images(
         &self,
         wanted: &Installable,
-        project: &Path,
+        project: &Folder,
         system: System,
         roots: &Path,
         progress: Progress<'_>,
     ) -> Result<Vec<ImageValue>, NixError> {
-        let expression = image_expression(wanted, project, system);
-        let flakes = matches!(wanted, Installable::FlakeOutput { .. });
-        let root = self.instantiate(&expression, flakes, &[project], roots, progress).await;
         let flake = match wanted {
             Installable::FlakeOutput { flake: Flake::Folder(folder), .. } => Some(folder),
             Installable::FlakeOutput { .. } | Installable::File { .. } => None,
         };
-        let root = root.map_err(|error| error.in_project(project, flake))?;
+        let flakes = self.flakes(flake.into_iter(), project, progress).await?;
+        let expression = image_expression(wanted, project.path(), system, &flakes);
+        let needs_flakes = matches!(wanted, Installable::FlakeOutput { .. });
+        let root = self.instantiate(&expression, needs_flakes, &[project.path()], roots, progress).await;
+        let root = root.map_err(|error| flakes.explain(error, project).in_project(project.path(), flake))?;
         let answer = self.binding(&root, "images", roots, progress).await?;
         let answer =
             serde_json::from_str(&answer).map_err(|source| NixError::Answer { source: Box::new(source) })?;

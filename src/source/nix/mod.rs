@@ -8,10 +8,12 @@
 //! whose environment lists the store paths. So one garbage collector root on it keeps every
 //! derivation from evaluation on; the realised outputs get roots of their own.
 
+mod checkout;
 mod command;
 mod error;
 mod evaluation;
 mod expression;
+mod flakes;
 mod image_expression;
 mod images;
 mod roots;
@@ -24,6 +26,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+pub use self::checkout::Checkouts;
 pub use self::error::NixError;
 pub use self::evaluation::Evaluated;
 pub use self::expression::Scope;
@@ -66,6 +69,8 @@ pub struct NixSettings {
     pub fetched: PathBuf,
     /// A folder for what is of no use afterwards, such as the builds of single-user Nix.
     pub scratch: PathBuf,
+    /// How far above a flake of the project Git is to be asked for its files.
+    pub checkouts: Checkouts,
 }
 
 /// The Nix of this host.
