@@ -28,6 +28,10 @@ impl From<NixError> for Failure {
                 error,
                 "name the image itself behind a `#`, as in `default.nix#image`, or let the file be one",
             ),
+            NixError::PassedOver { set, .. } => {
+                let fix = format!("name it as `{set}`, or give it `recurseForDerivations = true`");
+                Self::build(error, fix)
+            }
             NixError::Refused { said } | NixError::Expression { said, .. } => {
                 let fix = match said.missing_entry() {
                     Some(name) => format!(

@@ -47,8 +47,13 @@ impl NixBuild<'_> {
         let wanted = self.wanted()?;
         let say = |line: &str| quota.say(line);
         let found = self.nix.images(&wanted, self.project, System::HOST, self.roots, &say).await?;
+        for set in &found.passed {
+            quota.say(&format!(
+                "`{set}` is a set without `recurseForDerivations = true`: what is in it is left out, unless it is named"
+            ));
+        }
         let mut images = Vec::new();
-        for value in found {
+        for value in found.images {
             images.extend(self.images(&value, on_event, &quota).await?);
         }
         Ok(images)
@@ -88,7 +93,8 @@ impl NixBuild<'_> {
         }
         let path = self.nix.realise_image(&value.derivation, self.roots, &say).await?;
         let tag = value.image_tag.as_deref();
-        let place = Some(value.place.as_str()).filter(|place| !place.is_empty());
+        let place = value.place.join(".");
+        let place = Some(place.as_str()).filter(|place| !place.is_empty());
         if path.name().ends_with(".json") {
             let file = place.unwrap_or(path.name().trim_end_matches(".json"));
             let called = value.image_name.as_deref().unwrap_or(file);

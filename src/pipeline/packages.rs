@@ -172,6 +172,7 @@ pub(super) fn located(spec: &ImageSpec, demands: &[Demand], error: NixError) -> 
         NixError::NoAttribute { .. }
         | NixError::Arguments { .. }
         | NixError::NoImage { .. }
+        | NixError::PassedOver { .. }
         | NixError::Expression { .. }
         | NixError::Folder { .. }
         | NixError::BrokenOff { .. }

@@ -30,6 +30,18 @@ impl AttrPath {
         &self.0
     }
 
+    /// Attributes from the outermost set inwards, as a path is written. Their names may be any that Nix takes.
+    pub fn shown(components: &[String]) -> String {
+        let shown = |component: &String| {
+            if component.chars().all(is_word) && !component.starts_with('-') {
+                component.clone()
+            } else {
+                format!("\"{}\"", component.replace('\\', "\\\\").replace('"', "\\\""))
+            }
+        };
+        components.iter().map(shown).collect::<Vec<_>>().join(".")
+    }
+
     /// The path as a Nix expression selects it: `"perlPackages"."X::Y"`.
     ///
     /// Every component is a string literal in which nothing is interpolated, so that no name can
@@ -118,18 +130,7 @@ fn is_word(character: char) -> bool {
 
 impl fmt::Display for AttrPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, component) in self.0.iter().enumerate() {
-            if position > 0 {
-                formatter.write_str(".")?;
-            }
-            if component.chars().all(is_word) && !component.starts_with('-') {
-                formatter.write_str(component)?;
-            } else {
-                let escaped = component.replace('\\', "\\\\").replace('"', "\\\"");
-                write!(formatter, "\"{escaped}\"")?;
-            }
-        }
-        Ok(())
+        formatter.write_str(&Self::shown(&self.0))
     }
 }
 

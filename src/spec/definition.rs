@@ -91,6 +91,18 @@ impl fmt::Display for Installable {
     }
 }
 
+impl Installable {
+    /// What is at `place` in it, as one would name that.
+    pub fn below(&self, place: &[String]) -> String {
+        let separator = match self {
+            _ if place.is_empty() => "",
+            Self::File { attribute: None, .. } => "#",
+            Self::File { attribute: Some(_), .. } | Self::FlakeOutput { .. } => ".",
+        };
+        format!("{self}{separator}{}", AttrPath::shown(place))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

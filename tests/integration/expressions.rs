@@ -104,6 +104,80 @@ fn a_list_and_a_set_are_pushed_below_the_project_by_the_names_of_their_images() 
     }
 }
 
+/// The images that a build of `default.nix` makes, by the names of their folders; none of one that fails.
+fn built(job: &TestJob) -> (Vec<String>, String) {
+    let images = job.place("images");
+    let output = job.build(&["default.nix", "--to", &format!("oci:{}", images.display())], &[]);
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let folders = fs::read_dir(images).into_iter().flatten();
+    let mut names: Vec<String> =
+        folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    (names, said)
+}
+
+/// What `nix-build` takes is told by `nix-instantiate`.
+#[test]
+fn lists_and_sets_in_others_are_followed_as_nix_build_follows_them() {
+    for (images, expected) in [
+        ("[ [ (i \"a\") (i \"b\") ] ]", "a b"),
+        ("[ (i \"a\") [ (i \"b\") ] { deep = i \"c\"; } ]", "a b c"),
+        ("[ (i \"a\") ({ tag ? \"1\" }: [ (i \"b\") ]) ]", "a b"),
+        (
+            "{ default = i \"a\"; more = { recurseForDerivations = true; b = i \"b\"; c = i \"c\"; f = x: x; }; }",
+            "a b c",
+        ),
+        ("{ a = i \"a\"; b = i \"b\"; other = { c = i \"c\"; }; list = [ (i \"d\") ]; n = null; }", "a b"),
+        ("rec { a = i \"a\"; again = a; b = i \"b\"; }", "a b"),
+    ] {
+        let expression =
+            format!("let i = NAME: {}; in {images}", image("NAME", "1").replace("\"NAME\"", "NAME"));
+        let job = TestJob::image_of_expression(&with_packages(&expression));
+
+        let (names, said) = built(&job);
+
+        let expected: Vec<&str> = expected.split(' ').collect();
+        assert_eq!(names, expected, "{images}: {said}");
+        assert_eq!(job.nix("nix-instantiate", &["default.nix"]).lines().count(), names.len(), "{images}");
+        assert_eq!(said.contains("`default.nix#other` is a set"), images.contains("other"), "{said}");
+    }
+}
+
+#[test]
+fn what_has_no_end_or_too_many_values_is_named() {
+    for (images, expected) in [
+        ("let all = { recurseForDerivations = true; inherit all; }; in all", "deeper than 16"),
+        ("let all = [ all ]; in all", "deeper than 16"),
+        ("let f = { }: f; in f", "deeper than 16"),
+        ("builtins.genList (n: builtins.genList (m: derivation { }) 20) 20", "more than 100 values"),
+        (
+            "let self = { recurseForDerivations = true; a = self; b = self; }; in self",
+            "`default.nix` is no image",
+        ),
+        ("[ 7 ]", "`0` in it is of the type `int`"),
+        ("[ [ ({ pkgs }: 7) ] ]", "`default.nix#0.0` is a function whose arguments have no default: pkgs"),
+        ("{ web = { image = derivation { }; }; }", "name it as `default.nix#web`"),
+    ] {
+        let job = TestJob::image_of_expression(images);
+
+        let (names, said) = built(&job);
+
+        assert!(names.is_empty() && said.contains(expected) && said.contains("  fix: "), "{images}: {said}");
+    }
+}
+
+/// Whatever is in a set that no image comes from.
+#[test]
+fn a_set_that_is_passed_over_may_be_broken() {
+    let expression = format!("{{ web = {}; other = {{ a = abort \"no\"; }}; }}", image("web", "1"));
+    let job = TestJob::image_of_expression(&with_packages(&expression));
+
+    let (names, said) = built(&job);
+
+    // One image alone is what the folder is of.
+    assert!(names.contains(&"oci-layout".to_owned()) && !said.contains("no\n"), "{names:?} {said}");
+}
+
 #[test]
 fn the_jobs_tags_and_repository_come_before_the_images_own() {
     // Which no registry takes; nor is it asked to.

@@ -239,7 +239,8 @@ fn an_images_own_tag_that_no_registry_takes_is_named() {
 
 #[test]
 fn two_images_of_one_name_are_noticed_before_one_is_pushed() {
-    let job = TestJob::image_of_expression(&format!("let image = {}; in [ image image ]", layered("hello")));
+    let other = layered("hello").replace("contents", "config.User = \"1\"; contents");
+    let job = TestJob::image_of_expression(&format!("[ ({}) ({other}) ]", layered("hello")));
 
     let said = mistake(&job);
 

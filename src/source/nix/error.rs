@@ -61,6 +61,16 @@ pub enum NixError {
         /// What it is instead.
         reason: String,
     },
+    /// Images are only where Nix does not look for them.
+    #[error(
+        "`{name}` is no image: `{set}` has derivations, and is a set without `recurseForDerivations = true`"
+    )]
+    PassedOver {
+        /// What was wanted.
+        name: String,
+        /// What was not looked into.
+        set: String,
+    },
     /// An expression of the project is wrong.
     #[error("{place}: {}", .said.error)]
     Expression {

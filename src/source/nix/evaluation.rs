@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tempfile::NamedTempFile;
 
 use super::expression::{near_names, packages_expression, roots_expression};
 use super::{Nix, NixError, Progress, SILENT, Scope};
@@ -128,10 +129,7 @@ impl Nix {
     ) -> Result<PathBuf, NixError> {
         let view = self.view(shown, &[roots]);
         let root = roots.join("evaluated");
-        // As a file, since one argument holds 128 KiB at most; a new one, since builders may leave links there.
-        let file = tempfile::Builder::new().suffix(".nix").tempfile_in(roots);
-        let file = file.and_then(|mut file| file.write_all(expression.as_bytes()).map(|()| file));
-        let file = file.map_err(|source| NixError::Folder { folder: roots.to_owned(), source })?;
+        let file = written(expression, roots)?;
         let (root_text, file) = (root.to_string_lossy(), file.path().to_string_lossy());
         let mut arguments = vec!["--show-trace", "--add-root", &root_text, "--indirect", &file];
         if flakes {
@@ -171,6 +169,13 @@ impl Nix {
             .await?;
         serde_json::from_str(&names).map_err(|source| NixError::Answer { source: Box::new(source) })
     }
+}
+
+/// The expression as a file, since one argument holds 128 KiB at most; a new one, since builders may leave links there.
+pub(super) fn written(expression: &str, roots: &Path) -> Result<NamedTempFile, NixError> {
+    let file = tempfile::Builder::new().suffix(".nix").tempfile_in(roots);
+    let file = file.and_then(|mut file| file.write_all(expression.as_bytes()).map(|()| file));
+    file.map_err(|source| NixError::Folder { folder: roots.to_owned(), source })
 }
 
 /// `DRV!OUTPUT`, as `nix-store --realise` takes it. An expression says what `drv` and `output` are, so

@@ -4,19 +4,19 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::evaluation::{FORGED, installable};
+use super::evaluation::{FORGED, installable, written};
 use super::expression::near;
-use super::image_expression::image_expression;
+use super::image_expression::{DEEPEST, MOST_VALUES, image_expression, passed_expression};
 use super::{Nix, NixError, Progress, SILENT};
 use crate::folder::Folder;
 use crate::nix::{StorePath, System};
-use crate::spec::{Flake, Installable};
+use crate::spec::{AttrPath, Flake, Installable};
 
 /// An image that an expression means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageValue {
-    /// Where it is in a set or list of images; empty for the only one.
-    pub place: String,
+    /// The way to it in a set or list of images; empty for the only one.
+    pub place: Vec<String>,
     /// What it is called in a registry (`imageName`), if it says so.
     pub image_name: Option<String>,
     /// Its tag (`imageTag`), if it says so.
@@ -34,6 +34,23 @@ pub struct ImageDerivation {
     pub drv: StorePath,
     /// What `nix-store --realise` takes.
     installable: String,
+}
+
+/// What an expression has of images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundImages {
+    /// Those that it means.
+    pub images: Vec<ImageValue>,
+    /// Sets in it that it does not mean, though they have derivations, as one would name them.
+    pub passed: Vec<String>,
+}
+
+impl ImageValue {
+    /// Whether the two are one image under two names.
+    fn is_same(&self, other: &Self) -> bool {
+        let named = |image: &Self| (image.image_name.clone(), image.image_tag.clone());
+        self.derivation == other.derivation && named(self) == named(other)
+    }
 }
 
 impl ImageDerivation {
@@ -56,16 +73,35 @@ pub struct Stream {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    Images { images: Vec<Described> },
-    Missing { missing: String, near: Vec<String> },
-    Needs { needs: Vec<String> },
-    Many { many: u64 },
-    Other { other: String },
+    Images {
+        images: Vec<Described>,
+        passed: Vec<Vec<String>>,
+    },
+    Missing {
+        missing: String,
+        near: Vec<String>,
+    },
+    Needs {
+        place: Vec<String>,
+        needs: Vec<String>,
+    },
+    Many {
+        #[serde(rename = "many")]
+        _many: bool,
+    },
+    Deep {
+        #[serde(rename = "deep")]
+        _deep: bool,
+    },
+    Other {
+        place: Vec<String>,
+        other: String,
+    },
 }
 
 #[derive(Debug, Deserialize)]
 struct Described {
-    place: String,
+    place: Vec<String>,
     #[serde(rename = "imageName")]
     image_name: String,
     #[serde(rename = "imageTag")]
@@ -92,7 +128,7 @@ impl Nix {
         system: System,
         roots: &Path,
         progress: Progress<'_>,
-    ) -> Result<Vec<ImageValue>, NixError> {
+    ) -> Result<FoundImages, NixError> {
         let flake = match wanted {
             Installable::FlakeOutput { flake: Flake::Folder(folder), .. } => Some(folder),
             Installable::FlakeOutput { .. } | Installable::File { .. } => None,
@@ -107,19 +143,73 @@ impl Nix {
             serde_json::from_str(&answer).map_err(|source| NixError::Answer { source: Box::new(source) })?;
         let no_image = |reason: String| NixError::NoImage { name: wanted.to_string(), reason };
         match answer {
-            Answer::Images { images } if images.is_empty() => {
-                Err(no_image("it is a set or list without a derivation".to_owned()))
-            }
-            Answer::Images { images } => {
-                images.into_iter().map(|image| image.checked().ok_or_else(|| no_image(forged()))).collect()
+            Answer::Images { images, passed } => {
+                let passed = match passed.as_slice() {
+                    [] => Vec::new(),
+                    [_, ..] => {
+                        self.passed_over(
+                            wanted,
+                            &passed_expression(wanted, project.path(), system, &flakes),
+                            project,
+                            roots,
+                        )
+                        .await
+                    }
+                };
+                if images.is_empty() {
+                    return Err(match passed.into_iter().next() {
+                        Some(set) => NixError::PassedOver { name: wanted.to_string(), set },
+                        None => no_image("it is a set or list without a derivation".to_owned()),
+                    });
+                }
+                let mut found = Vec::<ImageValue>::new();
+                for image in images {
+                    let image = image.checked().ok_or_else(|| no_image(forged()))?;
+                    // As for `nix-build`, what has two names is one thing.
+                    if !found.iter().any(|earlier| earlier.is_same(&image)) {
+                        found.push(image);
+                    }
+                }
+                Ok(FoundImages { images: found, passed })
             }
             Answer::Missing { missing, near: names } => {
                 Err(NixError::NoAttribute { name: wanted.to_string(), near: near(&missing, &names), missing })
             }
-            Answer::Needs { needs } => Err(NixError::Arguments { name: wanted.to_string(), needs }),
-            Answer::Many { many } => Err(no_image(format!("it is a set of {many} values"))),
-            Answer::Other { other } => Err(no_image(format!("it is of the type `{other}`"))),
+            Answer::Needs { place, needs } => Err(NixError::Arguments { name: wanted.below(&place), needs }),
+            Answer::Many { .. } => Err(no_image(format!("it has more than {MOST_VALUES} values"))),
+            Answer::Deep { .. } => {
+                Err(no_image(format!("sets and lists in it are deeper than {DEEPEST} in each other")))
+            }
+            Answer::Other { place, other } if place.is_empty() => {
+                Err(no_image(format!("it is of the type `{other}`")))
+            }
+            Answer::Other { place, other } => {
+                let name = AttrPath::shown(&place);
+                Err(no_image(format!("`{name}` in it is of the type `{other}`")))
+            }
         }
+    }
+
+    /// Sets that no image is looked for in, though they have derivations; none where Nix cannot tell.
+    async fn passed_over(
+        &self,
+        wanted: &Installable,
+        expression: &str,
+        project: &Folder,
+        roots: &Path,
+    ) -> Vec<String> {
+        let view = self.view(&[project.path()], &[roots]);
+        let Ok(file) = written(expression, roots) else { return Vec::new() };
+        let file = file.path().to_string_lossy();
+        let mut arguments = vec!["--eval", "--strict", "--json", &file];
+        // Nothing is built for it.
+        arguments.extend(["--option", "allow-import-from-derivation", "false"]);
+        if matches!(wanted, Installable::FlakeOutput { .. }) {
+            arguments.extend(["--extra-experimental-features", "flakes nix-command"]);
+        }
+        let said = self.run("nix-instantiate", &arguments, &view, SILENT).await.unwrap_or_default();
+        let places: Vec<Vec<String>> = serde_json::from_str(&said).unwrap_or_default();
+        places.iter().map(|place| wanted.below(place)).collect()
     }
 
     /// Follows the derivation of a layered image of `dockerTools` to what it is made from: `NAME.tar.gz` is made by

@@ -30,7 +30,7 @@ pub use self::checkout::Checkouts;
 pub use self::error::NixError;
 pub use self::evaluation::Evaluated;
 pub use self::expression::Scope;
-pub use self::images::{ImageDerivation, ImageValue, Stream};
+pub use self::images::{FoundImages, ImageDerivation, ImageValue, Stream};
 pub use self::roots::forget_roots;
 pub use self::said::Said;
 use crate::sandbox::{Sandbox, View};

@@ -27,7 +27,7 @@ impl TestJob {
     }
 
     /// A program of Nix in the project's folder, with the machine's package set.
-    fn nix(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn nix(&self, program: &str, arguments: &[&str]) -> String {
         let path = format!("nixpkgs={}", environment().nixpkgs.display());
         let mut command = nix(program);
         command.args(arguments).current_dir(self.place("project")).env("NIX_PATH", path);
