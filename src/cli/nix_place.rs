@@ -41,6 +41,12 @@ impl<'a> NixPlace<'a> {
         self.place.driver.reuse(from.unwrap_or_default(), verify, &say)
     }
 
+    fn variables(&self) -> BTreeMap<String, String> {
+        let host = self.place.driver.host.iter();
+        host.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
+            .collect()
+    }
+
     /// The build of what is wanted.
     pub(super) fn build(&self) -> NixBuild<'_> {
         NixBuild {
@@ -48,6 +54,7 @@ impl<'a> NixPlace<'a> {
             project: &self.place.project,
             nix: &self.nix,
             roots: &self.place.roots,
+            variables: self.variables(),
             annotations: self.annotations.clone(),
             now: self.place.driver.now,
         }

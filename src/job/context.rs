@@ -8,10 +8,12 @@
 //! 3. If the job asks for an image, the variables that seem to decide the same are compared with
 //!    the facts. A job with `CI_REGISTRY: evil.example` would otherwise believe it pushed there.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::clone_url::{self, CloneUrl};
 use super::payload::{Credential, Payload};
+use super::public_variables::public_variables;
 use super::variables::Variables;
 use super::{Environment, JobError};
 use crate::oci::{Repository, Tag};
@@ -49,6 +51,7 @@ pub struct Job {
     /// The certificates behind which the runner has found GitLab, in PEM. They are the runner's word.
     pub server_ca: Option<String>,
     registry: Result<Registry, JobError>,
+    public_variables: BTreeMap<String, String>,
     variables: Variables,
 }
 
@@ -122,6 +125,7 @@ impl Job {
             project_slug: clone_url.path,
             server_ca: server_ca(payload, environment),
             registry: registry(&variables, &payload.credentials),
+            public_variables: public_variables(payload, &variables),
             variables,
         })
     }
@@ -141,6 +145,11 @@ impl Job {
     /// What `$key` means in an image spec.
     pub fn lookup(&self, key: &str) -> Option<&str> {
         self.variables.lookup(key)
+    }
+
+    /// The variables that GitLab calls public.
+    pub fn public_variables(&self) -> &BTreeMap<String, String> {
+        &self.public_variables
     }
 
     /// The image that the job asks for; `None` if it is an ordinary job.

@@ -22,6 +22,7 @@ mod error;
 pub mod log;
 pub mod outputs;
 pub mod payload;
+mod public_variables;
 mod repository;
 mod variables;
 

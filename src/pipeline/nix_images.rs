@@ -14,7 +14,7 @@ use super::layered::Layered;
 use super::nix_image::{NixImage, last_part};
 use super::{BuildError, Event, blocking, nix2container};
 use crate::folder::Folder;
-use crate::nix::{StorePath, System};
+use crate::nix::StorePath;
 use crate::source::docker_tools::{LayeredImage, MAX_CONF, store_mode};
 use crate::source::nix::{ImageValue, Nix};
 use crate::source::nix2container::Image;
@@ -34,6 +34,8 @@ pub struct NixBuild<'a> {
     pub nix: &'a Nix,
     /// A folder for garbage collector roots, to be kept until the images are published.
     pub roots: &'a Path,
+    /// Variables of the job, of which an expression sees GitLab's own that hold no secret.
+    pub variables: BTreeMap<String, String>,
     /// Annotations of the manifests.
     pub annotations: BTreeMap<String, String>,
     /// What `now` means.
@@ -46,7 +48,7 @@ impl NixBuild<'_> {
         let quota = Quota::new(on_event);
         let wanted = self.wanted()?;
         let say = |line: &str| quota.say(line);
-        let found = self.nix.images(&wanted, self.project, System::HOST, self.roots, &say).await?;
+        let found = self.nix.images(&wanted, self.project, &self.variables, self.roots, &say).await?;
         for set in &found.passed {
             quota.say(&format!(
                 "`{set}` is a set without `recurseForDerivations = true`: what is in it is left out, unless it is named"

@@ -50,7 +50,7 @@ pub use nixpkgs::{GitHubCommit, Nixpkgs, NixpkgsError};
 pub use paths::{ImagePath, ImagePathError, Mode, PathAction, PathEntry};
 pub use project_path::{ProjectPath, ProjectPathError};
 pub use template::{MissingPackage, Part, Template, TemplateError};
-pub use variables::{UnsetVariable, VariableText, VariableTextError};
+pub use variables::{UnsetVariable, VariableText, VariableTextError, is_for_expressions};
 
 use crate::nix::System;
 use crate::yaml::{Document, Error, Fields, KeyPath, SIZE_LIMIT, Value};

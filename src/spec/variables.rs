@@ -122,6 +122,12 @@ fn variable(text: &str) -> Option<(&str, &str)> {
     good.then_some((name, after))
 }
 
+/// Whether an expression may see the variable: it is one of GitLab's, and holds no secret. Others would change Nix itself.
+pub fn is_for_expressions(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.starts_with("CI_") && name.bytes().all(is_plain) && !is_secret(name)
+}
+
 /// Whether GitLab puts a credential into the variable; `CI_REPOSITORY_URL` has the job's token in it.
 fn is_secret(name: &str) -> bool {
     ["TOKEN", "PASSWORD", "JWT", "SECRET", "PRIVATE_KEY"].iter().any(|word| name.contains(word))
@@ -156,6 +162,7 @@ mod tests {
         assert_eq!(error("$HOME"), VariableTextError::Foreign("HOME".to_owned()));
         for secret in ["CI_JOB_TOKEN", "CI_REGISTRY_PASSWORD", "CI_REPOSITORY_URL", "CI_JOB_JWT_V2"] {
             assert_eq!(error(&format!("${secret}")), VariableTextError::Secret(secret.to_owned()));
+            assert!(!is_for_expressions(secret), "{secret}");
         }
     }
 

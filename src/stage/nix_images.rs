@@ -44,6 +44,7 @@ impl ImageJob<'_> {
             project,
             nix: self.nix,
             roots: &self.folders.roots(),
+            variables: self.job.public_variables().clone(),
             annotations: annotations::of_commit(self.job, None, None),
             now: self.driver.now,
         };

@@ -24,6 +24,7 @@ mod expressions;
 mod fixtures;
 #[cfg(test)]
 mod flakes;
+mod get_env;
 #[cfg(test)]
 mod host;
 mod hostile_expressions;

@@ -1,6 +1,6 @@
 //! From the names in a spec to store paths, without building any.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ use tempfile::NamedTempFile;
 use super::expression::{near_names, packages_expression, roots_expression};
 use super::{Nix, NixError, Progress, SILENT, Scope};
 use crate::nix::StorePath;
-use crate::spec::{AttrPath, Content, Flake};
+use crate::sandbox::View;
+use crate::spec::{AttrPath, Content, Flake, is_for_expressions};
 
 /// What an attribute set is that calls itself a derivation and is none.
 pub(super) const FORGED: &str = "set that looks like a derivation without being one";
@@ -28,6 +29,19 @@ pub struct Evaluated {
     pub set: String,
     /// The revision that the package set says it has.
     pub revision: Option<String>,
+}
+
+/// An expression, and what it sees of the job.
+#[derive(Clone, Copy)]
+pub(super) struct Evaluation<'a> {
+    /// Evaluates to a derivation.
+    pub(super) expression: &'a str,
+    /// Whether it names flakes.
+    pub(super) needs_flakes: bool,
+    /// Folders, beside those of the host that everybody sees.
+    pub(super) shown: &'a [&'a Path],
+    /// What `builtins.getEnv` gives, of what may be seen.
+    pub(super) variables: Option<&'a BTreeMap<String, String>>,
 }
 
 /// What evaluation says of one wanted thing; see `roots_expression`.
@@ -105,10 +119,13 @@ impl Nix {
             Content::FlakeOutput { .. } | Content::Package(_) | Content::StorePath(_) => None,
         });
         let flakes = self.flakes(folders, scope.project, progress).await?;
-        let expression = roots_expression(wanted, scope, &flakes);
-        let needs_flakes = wanted.iter().any(|content| matches!(content, Content::FlakeOutput { .. }));
-        let shown = [scope.project.path()];
-        let root = self.instantiate(&expression, needs_flakes, &shown, roots, progress).await;
+        let evaluation = Evaluation {
+            expression: &roots_expression(wanted, scope, &flakes),
+            needs_flakes: wanted.iter().any(|content| matches!(content, Content::FlakeOutput { .. })),
+            shown: &[scope.project.path()],
+            variables: None,
+        };
+        let root = self.instantiate(&evaluation, roots, progress).await;
         let root = root.map_err(|error| flakes.explain(error, scope.project))?;
         let binding = async |name| self.binding(&root, name, roots, progress).await;
         let described = serde_json::from_str(&binding("roots").await?)
@@ -118,25 +135,37 @@ impl Nix {
     }
 
     /// Evaluates an expression to a derivation, and gives the garbage collector root that keeps it and all that it
-    /// names. The expression sees `shown` of what is not the host's.
+    /// names.
     pub(super) async fn instantiate(
         &self,
-        expression: &str,
-        flakes: bool,
-        shown: &[&Path],
+        evaluation: &Evaluation<'_>,
         roots: &Path,
         progress: Progress<'_>,
     ) -> Result<PathBuf, NixError> {
-        let view = self.view(shown, &[roots]);
+        let view = self.view_of_evaluation(evaluation.shown, &[roots], evaluation.variables);
         let root = roots.join("evaluated");
-        let file = written(expression, roots)?;
+        let file = written(evaluation.expression, roots)?;
         let (root_text, file) = (root.to_string_lossy(), file.path().to_string_lossy());
         let mut arguments = vec!["--show-trace", "--add-root", &root_text, "--indirect", &file];
-        if flakes {
+        if evaluation.needs_flakes {
             arguments.extend(["--extra-experimental-features", "flakes nix-command"]);
         }
         self.run("nix-instantiate", &arguments, &view, progress).await?;
         Ok(root)
+    }
+
+    /// What an expression sees.
+    pub(super) fn view_of_evaluation(
+        &self,
+        shown: &[&Path],
+        writable: &[&Path],
+        variables: Option<&BTreeMap<String, String>>,
+    ) -> View {
+        let mut view = self.view(shown, writable);
+        for (name, value) in variables.into_iter().flatten().filter(|(name, _)| is_for_expressions(name)) {
+            view.environment.insert(name.into(), value.into());
+        }
+        view
     }
 
     /// The value of a variable of a derivation.

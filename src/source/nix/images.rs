@@ -1,10 +1,11 @@
 //! Finds the images that an expression of a project means, and what kind each is of, without building any.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::evaluation::{FORGED, installable, written};
+use super::evaluation::{Evaluation, FORGED, installable, written};
 use super::expression::near;
 use super::image_expression::{DEEPEST, MOST_VALUES, image_expression, passed_expression};
 use super::{Nix, NixError, Progress, SILENT};
@@ -120,12 +121,12 @@ impl Nix {
     /// The images that `wanted` means: one, or those of a list or attribute set.
     ///
     /// `roots` is a folder for garbage collector roots: while it exists, no derivation that was evaluated is
-    /// collected.
+    /// collected. An expression in a file sees `variables`; a flake sees none, as anywhere else.
     pub async fn images(
         &self,
         wanted: &Installable,
         project: &Folder,
-        system: System,
+        variables: &BTreeMap<String, String>,
         roots: &Path,
         progress: Progress<'_>,
     ) -> Result<FoundImages, NixError> {
@@ -134,9 +135,16 @@ impl Nix {
             Installable::FlakeOutput { .. } | Installable::File { .. } => None,
         };
         let flakes = self.flakes(flake.into_iter(), project, progress).await?;
-        let expression = image_expression(wanted, project.path(), system, &flakes);
-        let needs_flakes = matches!(wanted, Installable::FlakeOutput { .. });
-        let root = self.instantiate(&expression, needs_flakes, &[project.path()], roots, progress).await;
+        let evaluation = Evaluation {
+            expression: &image_expression(wanted, project.path(), System::HOST, &flakes),
+            needs_flakes: matches!(wanted, Installable::FlakeOutput { .. }),
+            shown: &[project.path()],
+            variables: match wanted {
+                Installable::File { .. } => Some(variables),
+                Installable::FlakeOutput { .. } => None,
+            },
+        };
+        let root = self.instantiate(&evaluation, roots, progress).await;
         let root = root.map_err(|error| flakes.explain(error, project).in_project(project.path(), flake))?;
         let answer = self.binding(&root, "images", roots, progress).await?;
         let answer =
@@ -147,13 +155,8 @@ impl Nix {
                 let passed = match passed.as_slice() {
                     [] => Vec::new(),
                     [_, ..] => {
-                        self.passed_over(
-                            wanted,
-                            &passed_expression(wanted, project.path(), system, &flakes),
-                            project,
-                            roots,
-                        )
-                        .await
+                        let expression = &passed_expression(wanted, project.path(), System::HOST, &flakes);
+                        self.passed_over(wanted, &Evaluation { expression, ..evaluation }, roots).await
                     }
                 };
                 if images.is_empty() {
@@ -194,17 +197,16 @@ impl Nix {
     async fn passed_over(
         &self,
         wanted: &Installable,
-        expression: &str,
-        project: &Folder,
+        evaluation: &Evaluation<'_>,
         roots: &Path,
     ) -> Vec<String> {
-        let view = self.view(&[project.path()], &[roots]);
-        let Ok(file) = written(expression, roots) else { return Vec::new() };
+        let view = self.view_of_evaluation(evaluation.shown, &[roots], evaluation.variables);
+        let Ok(file) = written(evaluation.expression, roots) else { return Vec::new() };
         let file = file.path().to_string_lossy();
         let mut arguments = vec!["--eval", "--strict", "--json", &file];
         // Nothing is built for it.
         arguments.extend(["--option", "allow-import-from-derivation", "false"]);
-        if matches!(wanted, Installable::FlakeOutput { .. }) {
+        if evaluation.needs_flakes {
             arguments.extend(["--extra-experimental-features", "flakes nix-command"]);
         }
         let said = self.run("nix-instantiate", &arguments, &view, SILENT).await.unwrap_or_default();
