@@ -1,6 +1,6 @@
 //! `nixlayer build`: the same as an image job, outside GitLab.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::nix_place::NixPlace;
 use super::spec_place::{DefinitionOptions, SpecPlace};
@@ -79,12 +79,13 @@ fn targets<'a>(target: &Target, images: &'a [NixImage]) -> Result<Vec<(Target, &
     if let [image] = images {
         return Ok(vec![(target.clone(), image)]);
     }
-    let mut taken = BTreeSet::new();
+    let mut taken = BTreeMap::new();
     let mut targets = Vec::new();
     for image in images {
         let tag = image.tag_or(target.tag())?;
-        if !taken.insert((&image.name, tag)) {
-            let error = format!("two images are called `{}`, and have one tag", image.name);
+        if let Some(other) = taken.insert((&image.name, tag), &image.origin) {
+            let (name, origin) = (&image.name, &image.origin);
+            let error = format!("two images are called `{name}`, and have one tag: `{other}` and `{origin}`");
             return Err(Failure::build(
                 error,
                 "give them names or tags of their own, or name one behind a `#`",

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Failure;
+use super::packages::OUTSIDE;
 use crate::folder::FolderError;
 use crate::job::JobError;
 use crate::lock::LockError;
@@ -113,10 +114,16 @@ impl From<BuildError> for Failure {
             BuildError::Layer { ref source } if is_changed_file(source) => {
                 Self::build(error, "let nothing that the job has started write to the project while its image is made")
             }
+            BuildError::LeadsOut { .. } => Self::build(error, OUTSIDE),
+            BuildError::FlakeFile { ref folder } => {
+                let flake = if folder == "." { folder.clone() } else { format!("./{folder}") };
+                let fix = format!("name an output of it, as in `{flake}#image`, or `{folder}` for its `default`");
+                Self::build(error, fix)
+            }
             BuildError::NoExpression { .. } | BuildError::NoFlake { .. } => {
                 Self::build(error, "commit the file, or correct its name")
             }
-            BuildError::Tag(_) => Self::build(
+            BuildError::Tag { .. } => Self::build(
                 error,
                 "correct the image's `tag` in the expression, or name another: in `NIXLAYER_TAGS`, or behind `--to`",
             ),

@@ -7,6 +7,10 @@ use crate::source::ReadError;
 use crate::source::binary_cache::{BinaryCacheError, CacheFault};
 use crate::source::nix::NixError;
 
+/// For what an expression names outside of its project.
+pub(super) const OUTSIDE: &str = "put it into the project's folder, with no link that leads out, for Nix sees nothing else; or, outside GitLab, let \
+     `--project` name a folder that holds both";
+
 impl From<NixError> for Failure {
     fn from(error: NixError) -> Self {
         match &error {
@@ -32,7 +36,12 @@ impl From<NixError> for Failure {
                 let fix = format!("name it as `{set}`, or give it `recurseForDerivations = true`");
                 Self::build(error, fix)
             }
-            NixError::Refused { said } | NixError::Expression { said, .. } => {
+            NixError::Expression { said, .. } | NixError::Evaluation { said, .. } if said.is_outside() => {
+                Self::build(error, OUTSIDE)
+            }
+            NixError::Refused { said }
+            | NixError::Expression { said, .. }
+            | NixError::Evaluation { said, .. } => {
                 let fix = match said.missing_entry() {
                     Some(name) => format!(
                         "pin the package set instead of `<{name}>`, or say what that is in `nix.search_path` of the \
@@ -52,6 +61,9 @@ impl From<NixError> for Failure {
                 "install Nix and bubblewrap on the runner's host, or say in `nix.programs` and `scripts.path` where they are",
             ),
             NixError::Folder { .. } => Self::system(error).fix("let the runner's user write there"),
+            NixError::Host { said, .. } if said.is_download() => {
+                Self::system(error).fix("check the address, and whether this host reaches it")
+            }
             NixError::Host { .. } | NixError::BrokenOff { .. } | NixError::Answer { .. } => Self::system(error),
         }
     }

@@ -117,6 +117,11 @@ impl Folder {
         self.dir.metadata(file).is_ok_and(|metadata| metadata.is_file())
     }
 
+    /// Whether a link leads out of the folder on the way to `file`.
+    pub fn leads_out(&self, file: impl AsRef<Path>) -> bool {
+        self.dir.metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// The bytes of `file`, of which there may be `limit`.
     pub fn read(&self, file: &str, limit: u64) -> Result<Vec<u8>, FolderError> {
         let failed = |source| self.failed(file, source);

@@ -100,6 +100,18 @@ pub enum BuildError {
         /// The file or folder.
         path: ProjectPath,
     },
+    /// A link of the project leads out of it.
+    #[error("`{}` leads out of the project", .path.as_str())]
+    LeadsOut {
+        /// The file or folder.
+        path: ProjectPath,
+    },
+    /// A flake is named by its file.
+    #[error("`flake.nix` in the folder `{folder}` is a flake, and no image")]
+    FlakeFile {
+        /// The folder.
+        folder: String,
+    },
     /// The project has no such flake.
     #[error("there is no `flake.nix` in the folder `{}` of the project", .path.as_str())]
     NoFlake {
@@ -124,8 +136,13 @@ pub enum BuildError {
         limit: u64,
     },
     /// What an image says is its tag is none.
-    #[error(transparent)]
-    Tag(ReferenceError),
+    #[error("`{image}`: {reason}")]
+    Tag {
+        /// Where the image is defined.
+        image: String,
+        /// What is wrong with it.
+        reason: ReferenceError,
+    },
     /// There are too many images in an archive.
     #[error("there are {images} images in the archive, and {most} are possible")]
     TooManyImages {

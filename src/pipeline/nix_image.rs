@@ -21,6 +21,8 @@ const MOST_IMAGES: usize = 100;
 pub struct NixImage {
     /// What it is called: the last part of its name, in lower case.
     pub name: String,
+    /// Where it is defined, as one would name that.
+    pub origin: String,
     tag: Option<String>,
     content: Content,
 }
@@ -37,6 +39,7 @@ impl NixImage {
     pub(super) fn of_layers(name: &str, tag: Option<&str>, layers: Prepared<'static>) -> Self {
         Self {
             name: last_part(name).to_lowercase(),
+            origin: name.to_owned(),
             tag: tag.map(str::to_owned),
             content: Content::Layers(Box::new(layers)),
         }
@@ -69,7 +72,7 @@ impl NixImage {
             let name = last_part(name).to_lowercase();
             let annotations = annotations(&name);
             let content = Content::Archive { source: Arc::clone(&source), select, annotations };
-            Self { name, tag: tag.map(str::to_owned), content }
+            Self { origin: name.clone(), name, tag: tag.map(str::to_owned), content }
         };
         if let (Some(name), Some(_)) = (name, tag) {
             return Ok(vec![image(name, tag, Select::Only)]);
@@ -91,7 +94,10 @@ impl NixImage {
     /// The tag that it says is its own; `latest` if it says none. One that a registry does not take must not become
     /// another.
     pub fn tag(&self) -> Result<Tag, BuildError> {
-        self.tag.as_ref().map_or_else(|| Ok(Tag::latest()), |own| own.parse().map_err(BuildError::Tag))
+        self.tag.as_ref().map_or_else(
+            || Ok(Tag::latest()),
+            |own| own.parse().map_err(|reason| BuildError::Tag { image: self.origin.clone(), reason }),
+        )
     }
 
     /// `given`, or else its own [`tag`](Self::tag).

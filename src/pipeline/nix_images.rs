@@ -56,7 +56,10 @@ impl NixBuild<'_> {
         }
         let mut images = Vec::new();
         for value in found.images {
-            images.extend(self.images(&value, on_event, &quota).await?);
+            for mut image in self.images(&value, on_event, &quota).await? {
+                image.origin = wanted.below(&value.place);
+                images.push(image);
+            }
         }
         Ok(images)
     }
@@ -66,6 +69,16 @@ impl NixBuild<'_> {
         let has =
             |folder: &ProjectPath, file: &str| self.project.has_file(&format!("{}/{file}", folder.as_str()));
         match self.wanted {
+            Installable::File { path, .. }
+                if path.as_str().rsplit('/').next() == Some("flake.nix")
+                    && self.project.has_file(path.as_str()) =>
+            {
+                let folder = path.as_str().rsplit_once('/').map_or(".", |(folder, _)| folder);
+                return Err(BuildError::FlakeFile { folder: folder.to_owned() });
+            }
+            Installable::File { path, .. } if self.project.leads_out(path.as_str()) => {
+                return Err(BuildError::LeadsOut { path: path.clone() });
+            }
             Installable::File { path, .. }
                 if self.project.has_file(path.as_str()) || has(path, "default.nix") => {}
             Installable::File { path, attribute: None } if has(path, "flake.nix") => {

@@ -174,6 +174,7 @@ pub(super) fn located(spec: &ImageSpec, demands: &[Demand], error: NixError) -> 
         | NixError::NoImage { .. }
         | NixError::PassedOver { .. }
         | NixError::Expression { .. }
+        | NixError::Evaluation { .. }
         | NixError::Folder { .. }
         | NixError::BrokenOff { .. }
         | NixError::Refused { .. }

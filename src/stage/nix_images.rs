@@ -1,6 +1,6 @@
 //! An image job whose image is defined in Nix, or several.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::image::{ImageJob, Pushed};
@@ -85,7 +85,7 @@ impl ImageJob<'_> {
     /// Where each image goes: one to the repository that is asked for, several below it under their own names.
     fn places(&self, images: &[NixImage]) -> Result<Vec<(Repository, Vec<Tag>)>, Failure> {
         let asked = self.request.repository.as_deref().unwrap_or_default();
-        let mut taken = BTreeSet::new();
+        let mut taken = BTreeMap::new();
         let mut places = Vec::new();
         for image in images {
             let name = match (images.len(), asked) {
@@ -98,9 +98,9 @@ impl ImageJob<'_> {
                 if self.request.tags.is_empty() { vec![image.tag()?] } else { self.request.tags.clone() };
             for tag in &tags {
                 let reference = repository.with_tag(tag);
-                if !taken.insert(reference.clone()) {
+                if let Some(other) = taken.insert(reference.clone(), &image.origin) {
                     return Err(Failure::build(
-                        format!("two images would be `{reference}`"),
+                        format!("two images would be `{reference}`: `{other}` and `{}`", image.origin),
                         "give them names or tags of their own, or name one behind a `#` in `NIXLAYER_SPEC`",
                     ));
                 }

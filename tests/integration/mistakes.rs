@@ -198,6 +198,12 @@ fn every_mistake_in_an_expression_says_where_it_is() {
         ("file of the host", "/etc/nixos", String::new()),
         ("place in a list", "default.nix#2", "[ 1 2 ]\n".to_owned()),
         ("word of the network's", "default.nix", layered("SSL_timed_out")),
+        ("error of the author's", "default.nix#a", "{ a = abort \"stop here\"; }\n".to_owned()),
+        ("import of what is not there", "default.nix", "import ./missing.nix\n".to_owned()),
+        ("import of what is not the project's", "default.nix", "import ../elsewhere/common.nix\n".to_owned()),
+        ("import through a link that leads out", "default.nix", "import ./link/common.nix\n".to_owned()),
+        ("link that leads out", "link/default.nix", String::new()),
+        ("file of a flake", "flake/flake.nix", String::new()),
         ("flake", "flake#misspelt", String::new()),
         ("flake of the whole project", ".#misspelt", String::new()),
         ("file of a flake that is called like one of the project's", "flake#vendored", "1\n".to_owned()),
@@ -208,6 +214,7 @@ fn every_mistake_in_an_expression_says_where_it_is() {
             .file(if spec == ".#misspelt" { "flake.nix" } else { "flake/flake.nix" }, FLAKE)
             .file("flake/vendored/default.nix", "\n\n  throw \"oh no\"\n")
             .variable("NIXLAYER_SPEC", spec);
+        symlink("../elsewhere", job.place("project/link")).unwrap();
 
         let said = mistake(&job);
 
@@ -224,6 +231,7 @@ fn misspelt_argument_of_an_image_is_named_with_the_right_one() {
 
     let said = mistake(&job);
 
+    assert!(said.contains("\nerror: `default.nix` cannot be evaluated\n"), "{said}");
     assert!(said.contains("called with unexpected argument 'content'\n"), "{said}");
     assert!(said.contains("Did you mean contents?\n"), "{said}");
 }
@@ -234,7 +242,8 @@ fn an_images_own_tag_that_no_registry_takes_is_named() {
 
     let said = mistake(&job);
 
-    assert!(said.contains("\nerror: `1.0+b` is not a tag: ") && said.contains("`NIXLAYER_TAGS`"), "{said}");
+    assert!(said.contains("\nerror: `default.nix`: `1.0+b` is not a tag: "), "{said}");
+    assert!(said.contains("`NIXLAYER_TAGS`"), "{said}");
 }
 
 #[test]
@@ -244,7 +253,8 @@ fn two_images_of_one_name_are_noticed_before_one_is_pushed() {
 
     let said = mistake(&job);
 
-    assert!(said.contains("\nerror: two images would be `REGISTRY/team/app/app:1`\n  fix:   "), "{said}");
+    let error = "\nerror: two images would be `REGISTRY/team/app/app:1`: `default.nix#0` and `default.nix#1`\n  fix:   ";
+    assert!(said.contains(error), "{said}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Nix {
         Err(if said.error.is_empty() {
             broken_off(io::Error::other(format!("it ended with {status} and said nothing")))
         } else if is_of_host(&said.error) {
-            NixError::Host { said }
+            NixError::Host { place: None, said }
         } else {
             NixError::Refused { said }
         })

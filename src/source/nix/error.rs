@@ -79,6 +79,15 @@ pub enum NixError {
         /// What Nix said.
         said: Said,
     },
+    /// An expression is wrong, and Nix names no place of the project.
+    #[error("`{name}` cannot be evaluated")]
+    Evaluation {
+        /// What was wanted.
+        name: String,
+        /// What Nix said last.
+        #[source]
+        said: Said,
+    },
     /// The expressions, or a builder, are wrong.
     #[error("Nix could not evaluate or build what the spec names")]
     Refused {
@@ -115,8 +124,10 @@ pub enum NixError {
         path: String,
     },
     /// Nix did not get what it needs of the host or the network.
-    #[error("Nix could not do its work on this host")]
+    #[error("{}Nix could not do its work on this host", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Host {
+        /// File, line and column in the project, if Nix names them.
+        place: Option<String>,
         /// What Nix said last.
         #[source]
         said: Said,
@@ -160,13 +171,16 @@ pub enum NixError {
 impl NixError {
     /// Whether the log of Nix says more.
     pub fn has_log(&self) -> bool {
-        matches!(self, Self::Expression { .. } | Self::Refused { .. } | Self::Host { .. })
+        matches!(
+            self,
+            Self::Expression { .. } | Self::Evaluation { .. } | Self::Refused { .. } | Self::Host { .. }
+        )
     }
 
     /// The same, with the place in a file of the project that led to it, if Nix names one: there, or in its copy of
     /// `flake`, a folder of the project.
     pub(super) fn in_project(self, project: &Path, flake: Option<&ProjectPath>) -> Self {
-        let Self::Refused { said } = self else { return self };
+        let (Self::Refused { said } | Self::Host { said, .. }) = &self else { return self };
         let of_project =
             |place: &String| place.strip_prefix(&format!("{}/", project.display())).map(str::to_owned);
         // Nix evaluates a flake where it has copied it to, as it does others, and package sets.
@@ -181,11 +195,36 @@ impl NixError {
             folders.iter().find(is_of).map(|folder| format!("{folder}{below}"))
         };
         let places = || said.places.iter();
-        match places().find_map(of_project).or_else(|| places().find_map(of_copy)) {
-            Some(place) => Self::Expression { place, said },
-            None => Self::Refused { said },
+        let place = places().find_map(of_project).or_else(|| places().find_map(of_copy));
+        match (self, place) {
+            (Self::Refused { said }, Some(place)) => Self::Expression { place, said },
+            (Self::Host { said, .. }, place) => Self::Host { place, said },
+            (error, _) => error,
         }
     }
+
+    /// The same, of the evaluation of `name` in `project`: where Nix names no place, the name stands for it.
+    pub(super) fn of_evaluation(self, name: &str, project: &Path) -> Self {
+        let marked = |mut said: Said| {
+            said.is_outside = said.missing_file().is_some_and(|file| leads_out(file, project));
+            said
+        };
+        match self {
+            Self::Refused { said } => Self::Evaluation { name: name.to_owned(), said: marked(said) },
+            Self::Expression { place, said } => Self::Expression { place, said: marked(said) },
+            Self::Host { place: None, said } => Self::Host { place: Some(format!("`{name}`")), said },
+            error => error,
+        }
+    }
+}
+
+/// Whether a file is not the project's, by its path or by a link on the way. Outside of it nothing is looked at, for
+/// the author would be told of it.
+fn leads_out(file: &str, project: &Path) -> bool {
+    let file = Path::new(file);
+    let Ok(below) = file.strip_prefix(project) else { return !file.starts_with(STORE_DIR) };
+    let found = Folder::open(project).map(|project| project.leads_out(below));
+    found.unwrap_or_default()
 }
 
 /// Whether a file of the store is one of the project. What Nix has said of both may be the author's own words.
@@ -213,7 +252,9 @@ pub(super) fn is_of_host(error: &str) -> bool {
     // An address that is wrong stays wrong.
     const FINAL: [&str; 4] = ["HTTP error 401", "HTTP error 403", "HTTP error 404", "HTTP error 410"];
     let line = error.lines().next().unwrap_or_default();
-    let download = line.starts_with("unable to download") && !FINAL.iter().any(|sign| line.contains(sign));
+    let download = line.starts_with("unable to download")
+        && !line.contains("': Couldn't read a file:// file")
+        && !FINAL.iter().any(|sign| line.contains(sign));
     let begins = |sign: &&str| line.starts_with(*sign);
     let ends = |sign: &&str| line.ends_with(*sign);
     download || OF_NIX.iter().any(begins) || OF_SYSTEM.iter().any(ends)
@@ -300,5 +341,6 @@ mod tests {
         assert!(is_of_host("unable to download 'https://example.org/x': HTTP error 503 ('')"));
         assert!(is_of_host("unable to download 'https://example.org/x': Couldn't resolve host name (6)"));
         assert!(!is_of_host("unable to download 'https://example.org/x': HTTP error 404 ('')"));
+        assert!(!is_of_host("unable to download 'file:///x': Couldn't read a file:// file (37)"));
     }
 }

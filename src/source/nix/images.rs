@@ -145,7 +145,10 @@ impl Nix {
             },
         };
         let root = self.instantiate(&evaluation, roots, progress).await;
-        let root = root.map_err(|error| flakes.explain(error, project).in_project(project.path(), flake))?;
+        let root = root.map_err(|error| {
+            let error = flakes.explain(error, project).in_project(project.path(), flake);
+            error.of_evaluation(&wanted.to_string(), project.path())
+        })?;
         let answer = self.binding(&root, "images", roots, progress).await?;
         let answer =
             serde_json::from_str(&answer).map_err(|source| NixError::Answer { source: Box::new(source) })?;

@@ -13,6 +13,8 @@ pub struct Said {
     before: Vec<String>,
     /// Places in expressions, as `FILE:LINE:COLUMN`, those next to the error first.
     pub(super) places: Vec<String>,
+    /// Whether it misses a file that is none of the project's.
+    pub(super) is_outside: bool,
 }
 
 impl std::error::Error for Said {}
@@ -56,7 +58,27 @@ impl Said {
             before.iter().take_while(|line| !line.trim_start().starts_with(TRACE) && **line != "error:");
         let before: Vec<String> = log.filter(noise).map(|line| (*line).to_owned()).collect();
         let first = before.len().saturating_sub(LOG_LINES);
-        Self { error: error.join("\n"), before: before[first..].to_vec(), places }
+        Self { error: error.join("\n"), before: before[first..].to_vec(), places, is_outside: false }
+    }
+
+    /// The file that is not there.
+    pub(super) fn missing_file(&self) -> Option<&str> {
+        let line = self.error.lines().next()?;
+        let missing = line.ends_with("No such file or directory") || line.ends_with("does not exist");
+        let (_, file) = line.split_once("'/").filter(|_| missing)?;
+        let length = file.find('\'')?;
+        let start = line.len() - file.len() - 1;
+        Some(&line[start..=start + length])
+    }
+
+    /// Whether it misses a file that is none of the project's, of which Nix sees no other.
+    pub fn is_outside(&self) -> bool {
+        self.is_outside
+    }
+
+    /// Whether it did not get a file of the network.
+    pub fn is_download(&self) -> bool {
+        self.error.starts_with("unable to download")
     }
 
     /// The entry of the search path that is wanted, such as `nixpkgs`, where there is none of this name.
@@ -125,6 +147,20 @@ mod tests {
 
         assert_eq!(said.missing_entry(), Some("nixpkgs"));
         assert_eq!(Said::last("error: file 'a' is not there\n").missing_entry(), None);
+    }
+
+    /// Printed by Nix 2.8.0.
+    #[test]
+    fn a_missing_file_is_known_by_its_path() {
+        for (error, file) in [
+            ("getting status of '/a/b.nix': No such file or directory", Some("/a/b.nix")),
+            ("path '/a' does not exist", Some("/a")),
+            ("attribute '/a' missing", None),
+            ("a: No such file or directory", None),
+            ("'/a: No such file or directory", None),
+        ] {
+            assert_eq!(Said::last(&format!("error: {error}\n")).missing_file(), file, "{error}");
+        }
     }
 
     /// Printed by Nix 2.8.0 for `throw "broken package"`.
