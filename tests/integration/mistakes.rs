@@ -258,6 +258,20 @@ fn two_images_of_one_name_are_noticed_before_one_is_pushed() {
 }
 
 #[test]
+fn a_download_that_fails_is_told_with_its_place_and_without_its_password() {
+    let download = "(fetchTarball \"http://user:canary-pw@127.0.0.1:1/x.tar.gz\")";
+    let mut job = TestJob::image_of_expression(&layered(download));
+    job.admin["nix"]["options"]["download-attempts"] = "1".into();
+
+    let output = job.build(&["default.nix", "--to", "oci:image"], &[]);
+
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(said.contains("error: `default.nix`: Nix could not do its work on this host\n"), "{said}");
+    assert!(said.contains("'http://127.0.0.1:1/x.tar.gz'") && said.contains("  fix: "), "{said}");
+    assert!(!said.contains("canary-pw"), "{said}");
+}
+
+#[test]
 fn failed_command_of_an_expression_shows_what_it_said() {
     let commands = "extraCommands = \"seq 12; cp /nowhere/file .\";\n  contents";
     let job = TestJob::image_of_expression(&layered("hello").replace("contents", commands));

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::error::{NixError, is_of_host};
+use super::user_info::without_user_info;
 use super::{Nix, Progress, Said};
 use crate::sandbox::{View, read_end};
 
@@ -104,10 +105,10 @@ impl Nix {
     async fn read_log(&self, stderr: impl AsyncRead + Unpin, progress: Progress<'_>) -> io::Result<String> {
         let end = read_end(stderr, MAX_LOG, |line| {
             if STEPS.iter().any(|step| line.starts_with(step)) {
-                progress(line);
+                progress(&String::from_utf8_lossy(&without_user_info(line.as_bytes())));
             }
         });
-        let said = end.await?;
+        let said = without_user_info(&end.await?);
         if let Ok(mut log) = self.log.lock() {
             log.extend_from_slice(&said);
             let surplus = log.len().saturating_sub(MAX_LOG);

@@ -19,6 +19,7 @@ mod images;
 mod roots;
 mod said;
 mod store;
+mod user_info;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
