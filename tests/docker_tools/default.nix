@@ -16,9 +16,12 @@ let
   # In nixpkgs it is 1980 as well.
   SOURCE_DATE_EPOCH = 315532800;
   # The shell stays until the end: Nix kills a builder that has closed its outputs, as cp does when it is done.
-  run = name: env: script:
-    pkgs.runCommand name ({ builder = "/bin/bash"; inherit SOURCE_DATE_EPOCH; } // env)
-      "set -e -o pipefail\numask 022\n${script}\n:";
+  run = name: env:
+    pkgs.runCommand name ({
+      builder = "/bin/bash";
+      args = [ "-c" "set -e -o pipefail\numask 022\neval \"$buildCommand\"\n:" ];
+      inherit SOURCE_DATE_EPOCH;
+    } // env);
   writeText = name: text: run name { inherit text; passAsFile = [ "text" ]; } "cp $textPath $out";
   # Tools look in the source of the script for the mode of /nix, and know the source by its name.
   streamScript =

@@ -306,6 +306,28 @@ fn what_is_made_of_an_image_is_not_taken_for_it() {
     assert!(job.nix_output(&[]).exists(), "what was wanted has not been built");
 }
 
+/// Also where it has the name and the parts of an archive of `buildLayeredImage`.
+#[test]
+fn what_edits_an_image_is_not_taken_for_its_archive() {
+    let made = "runCommand \"inner-MARK.tar\" { } \"COMMAND\"";
+    let changed = "(dockerTools.buildLayeredImage { name = \"inner-MARK\"; tag = \"1\"; compressor = \"none\"; })\
+                   .overrideAttrs (old: { buildCommand = \"COMMAND\"; })";
+    for (archive, command) in [
+        (made, "${image} --repo_tag inner-MARK:2 | cat > $out"),
+        (made, "${image} | cat > $out; ${image} --repo_tag inner-MARK:2 > $out"),
+        (changed, "${image} --repo_tag inner-MARK:2 | cat > $out"),
+    ] {
+        let image =
+            "let image = dockerTools.streamLayeredImage { name = \"inner-MARK\"; tag = \"1\"; }; in\n";
+        let expression = format!("{image}{}", archive.replace("COMMAND", command));
+        let job = TestJob::image_of_expression(&with_packages(&expression));
+
+        pushed(&job);
+
+        assert_eq!(job.tags(), ["team/app:2"], "{archive}: {command}");
+    }
+}
+
 #[test]
 fn an_image_whose_name_leads_elsewhere_goes_nowhere() {
     let expression = "let up = name: runCommand \"up-MARK.tar\" { } \"echo > $out\" // { imageName = name; imageTag = \"1\"; };\n\

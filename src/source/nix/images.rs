@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::archive_command::only_compresses;
 use super::evaluation::{Evaluation, FORGED, installable, written};
 use super::expression::near;
 use super::image_expression::{DEEPEST, MOST_VALUES, image_expression, passed_expression};
@@ -218,12 +219,15 @@ impl Nix {
     }
 
     /// Follows the derivation of a layered image of `dockerTools` to what it is made from: `NAME.tar.gz` is made by
-    /// `stream-NAME`, and that from `NAME-conf.json` and a script. None of anything else, whatever it may use.
+    /// `stream-NAME` and nothing but compressed, and that is made from `NAME-conf.json` and a script. None of anything
+    /// else, whatever it may use.
     pub async fn stream(&self, image: &ImageValue) -> Result<Option<Stream>, NixError> {
         let drv = &image.derivation.drv;
         let name = image.derivation.name();
         let of_archive = match archive_of(name) {
-            Some(base) => self.input(drv, &format!("stream-{base}.drv")).await?.map(|stream| (base, stream)),
+            Some(base) => {
+                self.archived(drv, &format!("stream-{base}.drv")).await?.map(|stream| (base, stream))
+            }
             None => None,
         };
         // Images may be called `stream-NAME`, and streams like archives.
@@ -245,6 +249,22 @@ impl Nix {
             None => None,
         };
         Ok(Some(Stream { conf, script }))
+    }
+
+    /// The input called `stream` of an archive that is what its script writes.
+    async fn archived(&self, archive: &StorePath, stream: &str) -> Result<Option<StorePath>, NixError> {
+        let Some(stream) = self.input(archive, stream).await? else { return Ok(None) };
+        let command = self.variable(archive, "buildCommand").await;
+        let script = self.variable(&stream, "out").await;
+        let same = command.zip(script).is_some_and(|(command, script)| only_compresses(&command, &script));
+        Ok(Some(stream).filter(|_| same))
+    }
+
+    /// A variable of a derivation, if it has it.
+    async fn variable(&self, drv: &StorePath, name: &str) -> Option<String> {
+        let arguments = ["--query", "--binding", name, &drv.to_string()];
+        let said = self.run("nix-store", &arguments, &self.view(&[], &[]), SILENT).await.ok()?;
+        Some(said.trim().to_owned())
     }
 
     /// The one input of a derivation that is called so.

@@ -8,6 +8,7 @@
 //! whose environment lists the store paths. So one garbage collector root on it keeps every
 //! derivation from evaluation on; the realised outputs get roots of their own.
 
+mod archive_command;
 mod checkout;
 mod command;
 mod error;
