@@ -328,6 +328,20 @@ fn what_edits_an_image_is_not_taken_for_its_archive() {
     }
 }
 
+/// Nobody can tell what it writes, though it hands over the parts of the image that it takes.
+#[test]
+fn what_edits_a_stream_is_not_taken_for_it() {
+    let expression = "let image = dockerTools.streamLayeredImage { name = \"inner-MARK\"; tag = \"1\"; }; in\n\
+                      runCommand \"stream-inner-MARK\" { } \"ln -s ${image} $out\" // { inherit (image) conf imageName imageTag; }";
+    let job = TestJob::image_of_expression(&with_packages(expression));
+
+    let outcome = job.run_cleanly();
+
+    assert!(matches!(outcome.status, Status::ScriptFailure { .. }), "{}", outcome.trace);
+    assert!(outcome.trace.contains("stream-inner-"), "{}", outcome.trace);
+    assert_eq!(job.tags(), [] as [String; 0]);
+}
+
 #[test]
 fn an_image_whose_name_leads_elsewhere_goes_nowhere() {
     let expression = "let up = name: runCommand \"up-MARK.tar\" { } \"echo > $out\" // { imageName = name; imageTag = \"1\"; };\n\

@@ -20,9 +20,9 @@ let
   good = run "layer" { } "mkdir $out; echo > $out/layer.tar; sha256sum $out/layer.tar | cut -c -64 > $out/checksum; :";
   base = run "base" { } "ln -s SECRET $out; :";
   fields = { architecture = "amd64"; store_layers = [ ]; created = "now"; repo_tag = "app:1"; };
-  conf = fields: runCommand "stream-MARK" { } "echo > $out" // {
+  conf = fields: runCommand "stream-MARK" {
     conf = runCommand "MARK-conf.json" { text = builtins.toJSON fields; passAsFile = [ "text" ]; } "cp $textPath $out; :";
-  };
+  } "echo > $out";
   plan = layer: runCommand "image-MARK.json" {
     text = builtins.toJSON { version = 1; arch = "amd64"; layers = [ (layer // { mediatype = "application/vnd.oci.image.layer.v1.tar"; }) ]; };
     passAsFile = [ "text" ];
@@ -36,7 +36,7 @@ in {
   layerOutside = conf (fields // { customisation_layer = "SECRET"; });
   otherPaths = conf (fields // { customisation_layer = good; store_layers = [ [ (builtins.unsafeDiscardStringContext "${hello}") ] ]; });
   otherBase = conf (fields // { customisation_layer = good; from_image = builtins.unsafeDiscardStringContext "${hello}"; });
-  confIsLink = runCommand "stream-MARK" { } "echo > $out" // { conf = runCommand "MARK-conf.json" { } "ln -s SECRET $out; :"; };
+  confIsLink = runCommand "stream-MARK" { conf = runCommand "MARK-conf.json" { } "ln -s SECRET $out; :"; } "echo > $out";
   archive = run "archive" { } "ln -s SECRET $out; :";
   layout = run "layout" { } "mkdir $out; ln -s SECRET $out/oci-layout; ln -s SECRET $out/index.json; :";
   layerPath = plan (known // { layer-path = "${base}"; });

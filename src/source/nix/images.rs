@@ -234,14 +234,10 @@ impl Nix {
         let of_stream = || Some((name.strip_prefix("stream-")?, drv.clone()));
         let Some((base, stream)) = of_archive.or_else(of_stream) else { return Ok(None) };
         let conf_name = format!("{base}-conf.json.drv");
-        let handed_over = image.conf.as_ref().filter(|conf| conf.drv.name() == conf_name).cloned();
-        let conf = match handed_over {
-            Some(conf) => conf,
-            None => match self.input(&stream, &conf_name).await? {
-                Some(drv) => ImageDerivation { installable: format!("{drv}!out"), drv },
-                None => return Ok(None),
-            },
-        };
+        // What is handed over may be of another image, and is not used then.
+        let Some(drv) = self.input(&stream, &conf_name).await? else { return Ok(None) };
+        let handed_over = image.conf.as_ref().filter(|conf| conf.drv == drv).cloned();
+        let conf = handed_over.unwrap_or_else(|| ImageDerivation { installable: format!("{drv}!out"), drv });
         let script = match self.input(&stream, "stream.drv").await? {
             Some(script) => {
                 self.references(&script).await?.into_iter().find(|source| source.name().ends_with(".py"))
