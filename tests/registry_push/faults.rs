@@ -5,11 +5,14 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use nixlayer::http::{Http, HttpError, HttpSettings, Request};
-use nixlayer::publish::{Credentials, PublishError};
+use nixlayer::oci::Digest;
+use nixlayer::publish::{Credentials, Destination, PublishError};
 use tokio::net::TcpListener;
 
 use crate::nobody::nobody;
-use crate::support::{CHUNK, PASSWORD, Scripted, blob, bytes, chain, credentials, destination, http, reply};
+use crate::support::{
+    CHUNK, PASSWORD, Scripted, blob, bytes, chain, credentials, cut, destination, http, reply, tag,
+};
 
 #[tokio::test]
 async fn a_web_page_in_place_of_an_answer_becomes_one_line() {
@@ -122,6 +125,28 @@ async fn an_endless_answer_ends() {
     let error = client.send(Request::get(url)).await.unwrap().body(65_536).await.unwrap_err();
 
     assert!(matches!(error, HttpError::TooLong { limit: 65_536, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_cut_on_its_way_from_the_registry_is_asked_for_again() {
+    let server = Scripted::start(|_, request, number| match request.uri().path() {
+        "/v2/" => reply(200, &[], ""),
+        _ if number % 2 == 1 => cut("wh"),
+        _ => reply(200, &[], "whole"),
+    })
+    .await;
+    let Destination::Registry { registry, repository } =
+        destination(server.address, "team/app", Credentials::Anonymous)
+    else {
+        panic!()
+    };
+
+    // Two answers each, after that of `/v2/`.
+    let manifest = registry.manifest(&repository, &tag("1"), true).await.unwrap();
+    let blob = registry.blob(&repository, &Digest::of(b"whole"), true).await.unwrap();
+
+    assert_eq!((manifest, blob), (Some("whole".into()), Some("whole".into())));
+    assert_eq!(server.log().len(), 5);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What the tests push, and where it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::Request as Incoming;
 use axum::http::{HeaderMap, Response as Outgoing};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use nixlayer::http::{Http, HttpSettings, Patience};
 use nixlayer::oci::{
     Descriptor, Digest, Hasher, Image, ImageLayer, ImageSource, Platform, Repository, Tag, media_type,
@@ -160,6 +161,17 @@ pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Outgoi
         reply = reply.header(*name, *value);
     }
     reply.body(Body::from(body.to_owned())).unwrap()
+}
+
+/// An answer that ends, with its connection, after `start`.
+pub(crate) fn cut(start: &'static str) -> Outgoing<Body> {
+    let lost = async {
+        // What was sent before is to arrive.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(io::Error::other("cut"))
+    };
+    let start = stream::once(std::future::ready(Ok(start)));
+    Outgoing::new(Body::from_stream(start.chain(stream::once(lost))))
 }
 
 pub(crate) fn count(log: &[Logged], method: &str, path: &str) -> usize {

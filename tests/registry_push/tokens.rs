@@ -9,7 +9,7 @@ use nixlayer::secret::Secret;
 use nixlayer::simulate::registry as simulated;
 
 use crate::support::{
-    CHUNK, Scripted, blob, bytes, chain, count, credentials, destination, reply, settings, start,
+    CHUNK, Scripted, blob, bytes, chain, count, credentials, cut, destination, reply, settings, start,
 };
 
 #[tokio::test]
@@ -228,6 +228,29 @@ async fn a_token_endpoint_that_was_too_busy_is_asked_again() {
     let destination = destination(server.address, "team/app", credentials());
 
     assert!(destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap().reused);
+}
+
+#[tokio::test]
+async fn a_token_that_is_cut_on_its_way_is_asked_for_again() {
+    // 0: challenge, 1: half a token, 2: the token.
+    let server = Scripted::start(|address, request, number| {
+        let challenge = format!("Bearer realm=\"http://{address}/token\"");
+        match request.uri().path() {
+            "/token" if number == 1 => cut(r#"{"tok"#),
+            "/token" => reply(200, &[], r#"{"token":"t"}"#),
+            _ => reply(401, &[("www-authenticate", &challenge)], ""),
+        }
+    })
+    .await;
+    let Destination::Registry { registry, repository } =
+        destination(server.address, "team/app", credentials())
+    else {
+        panic!()
+    };
+
+    registry.check_push(&repository).await.unwrap();
+
+    assert_eq!(count(&server.log(), "GET", "/token"), 2);
 }
 
 #[tokio::test]

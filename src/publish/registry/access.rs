@@ -228,11 +228,16 @@ impl Access {
                 let answer = self.answer(response).await;
                 return Err(self.refused(scope, answer).into());
             }
-            let error = match Token::parse(&response.body(MOST_TOKEN).await?) {
-                Some(token) => break token,
-                None => AuthError::TokenUnreadable { host: host.clone() },
+            let body = match response.body(MOST_TOKEN).await {
+                Ok(body) => body,
+                Err(error) if error.may_recover() && retries.pause(None, &error.in_short()).await => continue,
+                Err(error) => return Err(error.into()),
             };
-            // An answer that was cut short has no token, and neither has a page of somebody else's.
+            if let Some(token) = Token::parse(&body) {
+                break token;
+            }
+            // Half an answer that says that it is a whole one has no token, and neither has a page of somebody else's.
+            let error = AuthError::TokenUnreadable { host: host.clone() };
             unreadable += 1;
             if unreadable == MOST_UNREADABLE || !retries.pause(None, &error.to_string()).await {
                 return Err(error.into());

@@ -152,17 +152,7 @@ impl Registry {
     ) -> Result<Option<Bytes>, PublishError> {
         let url = self.url(repository, &format!("manifests/{tag}"))?;
         let request = Request::new(Method::GET, url).accept(ACCEPT);
-        let what = format!("the question for the tag `{tag}`");
-        let mut retries = self.http.retries();
-        loop {
-            let found = self.probe(&scope(repository, push), request.clone(), &what, &mut retries).await?;
-            let Some(response) = found else { return Ok(None) };
-            match response.body(MOST_MANIFEST).await {
-                Ok(body) => return Ok(Some(body)),
-                Err(error) if error.may_recover() && retries.pause(None, &error.in_short()).await => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.get(&scope(repository, push), request, &format!("the question for the tag `{tag}`")).await
     }
 
     /// A blob that is small enough to be kept in memory; none where there is no such blob. It is what its
@@ -174,12 +164,8 @@ impl Registry {
         push: bool,
     ) -> Result<Option<Bytes>, PublishError> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let found = self
-            .probe(&scope(repository, push), Request::get(url), "a blob", &mut self.http.retries())
-            .await?;
-        let Some(response) = found else { return Ok(None) };
-        let body = response.body(MOST_MANIFEST).await?;
-        Ok(Some(body).filter(|body| Digest::of(body) == *digest))
+        let body = self.get(&scope(repository, push), Request::get(url), "a blob").await?;
+        Ok(body.filter(|body| Digest::of(body) == *digest))
     }
 
     /// The digest of the manifest under `tag`; none where there is no such tag.
@@ -226,6 +212,21 @@ impl Registry {
                 Err(PublishError::WrongDigest { sent, stored: stored.chars().take(100).collect() })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Asks for something that is kept in memory; none where it is not there. An answer that is cut on its way is
+    /// asked for again.
+    async fn get(&self, scope: &Scope, request: Request, what: &str) -> Result<Option<Bytes>, PublishError> {
+        let mut retries = self.http.retries();
+        loop {
+            let found = self.probe(scope, request.clone(), what, &mut retries).await?;
+            let Some(response) = found else { return Ok(None) };
+            match response.body(MOST_MANIFEST).await {
+                Ok(body) => return Ok(Some(body)),
+                Err(error) if error.may_recover() && retries.pause(None, &error.in_short()).await => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
