@@ -12,8 +12,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How often a call looks whether it is cancelled or has ended.
 const POLL: Duration = Duration::from_millis(20);
-/// How long output of processes that outlive the driver is waited for.
+/// How long more output of processes that outlive the driver is waited for.
 const LINGER: Duration = Duration::from_secs(1);
+/// So often in a row there is none in that time. Counted, since a machine that pauses pauses these processes, too.
+const MOST_QUIET: u128 = LINGER.as_millis() / POLL.as_millis();
 
 /// How a cancelled driver is ended.
 #[derive(Clone, Copy, Debug)]
@@ -106,13 +108,18 @@ fn supervise(
     let mut termed: Option<Instant> = None;
     let mut killed: Option<Instant> = None;
     let mut ended: Option<(ExitStatus, Instant)> = None;
+    let mut quiet = 0;
     loop {
         let open = match chunks.recv_timeout(POLL) {
             Ok(chunk) => {
                 take(chunk);
+                quiet = 0;
                 true
             }
-            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Timeout) => {
+                quiet += 1;
+                true
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 thread::sleep(POLL);
                 false
@@ -120,16 +127,18 @@ fn supervise(
         };
         if ended.is_none() {
             ended = child.try_wait()?.map(|status| (status, Instant::now()));
+            quiet = 0;
         }
+        let cancel = cancel.load(Ordering::Relaxed);
         match (ended, termed, killed) {
-            (Some((status, at)), ..) if !open || at.elapsed() > LINGER => {
+            (Some((status, at)), ..) if !open || quiet == MOST_QUIET || (cancel && at.elapsed() > LINGER) => {
                 // A child that was just being started may have missed SIGTERM.
-                if open && termed.is_some() {
+                if open && cancel {
                     signal(Signal::KILL);
                 }
                 return Ok((Some(status), termed.is_some()));
             }
-            (None, None, _) if cancel.load(Ordering::Relaxed) && signal(Signal::TERM) => {
+            (None, None, _) if cancel && signal(Signal::TERM) => {
                 termed = Some(Instant::now());
             }
             (None, Some(at), None) if at.elapsed() > times.graceful && signal(Signal::KILL) => {
@@ -171,6 +180,33 @@ mod tests {
         assert_eq!((together.exit_code, printed.as_str()), (Some(7), "1\n2\n3\n"));
         let (apart, printed) = shell(script, Stdout::Apart, &never, PATIENT);
         assert_eq!((apart.stdout.as_slice(), printed.as_str()), (&b"1\n3\n"[..], "2\n"));
+    }
+
+    /// The child ends long before its output has been printed.
+    #[test]
+    fn output_is_printed_to_its_end_however_slowly() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "seq 4000"]);
+        let (never, times) = (AtomicBool::new(false), KillTimes { graceful: PATIENT, force: PATIENT });
+        let mut printed = Vec::new();
+
+        // These are three pieces at least.
+        let ended = call(command, Stdout::WithStderr, &never, times, |bytes| {
+            printed.extend_from_slice(bytes);
+            thread::sleep(LINGER + POLL);
+        });
+
+        assert_eq!(ended.unwrap().exit_code, Some(0));
+        assert!(printed.ends_with(b"\n4000\n"), "{}", String::from_utf8_lossy(&printed));
+    }
+
+    #[test]
+    fn who_cancels_does_not_wait_for_what_outlives_a_driver() {
+        let script = "trap '' TERM; { while :; do echo more; sleep 0.1; done; } & echo ready; exit 7";
+
+        let (ended, _) = shell(script, Stdout::WithStderr, &AtomicBool::new(false), PATIENT);
+
+        assert_eq!(ended.exit_code, Some(7));
     }
 
     #[test]
