@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::push::head;
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ const LINES: usize = 10;
 /// How long after its end its last words are waited for: what it has started may still hold on to them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A program that is running. It ends with this.
+/// A program that is running. It ends with this, and so does what it has started.
 pub(super) struct ImageScript {
     child: Arc<Mutex<Child>>,
 }
@@ -114,11 +114,9 @@ fn interpreter(script: &Path) -> Option<String> {
 impl Drop for ImageScript {
     fn drop(&mut self) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        // Once it has been waited for, its number may be another's.
-        if let Ok(None) = child.try_wait() {
-            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-            let _ = child.wait();
-        }
+        // Nobody has waited for it, so that its number is not another's yet: what it has started may still be there.
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        let _ = child.wait();
     }
 }
 
@@ -134,7 +132,7 @@ impl Read for ScriptOutput {
 impl ScriptOutput {
     fn end(&mut self) -> io::Result<()> {
         // Whoever ends the program must not have to wait for this.
-        let ended = || self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
+        let ended = || exit_status(&self.child.lock().unwrap_or_else(PoisonError::into_inner));
         let status = loop {
             match ended()? {
                 Some(status) => break status,
@@ -151,6 +149,16 @@ impl ScriptOutput {
         let said = last.map(|line| format!("\n{line}")).collect();
         Err(io::Error::other(ScriptFailed { program: self.program.clone(), status, said }))
     }
+}
+
+/// How a child has ended, if it has. It can still be waited for afterwards.
+fn exit_status(child: &Child) -> io::Result<Option<ExitStatus>> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(Pid::from_child(child)), look)?;
+    Ok(status.map(|status| {
+        let code = status.exit_status().map(|code| code << 8);
+        ExitStatus::from_raw(code.or(status.terminating_signal()).unwrap_or_default())
+    }))
 }
 
 /// The end of what `stream` gives, however much it is.

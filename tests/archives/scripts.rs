@@ -68,6 +68,29 @@ fn a_program_ends_with_the_push() {
     assert!(!program.is_there());
 }
 
+#[test]
+fn what_a_program_has_started_ends_with_the_push() {
+    let machine = Machine::new();
+    write(&machine.place("a.tar"), &Seed::new(33).streamed(&["app:own"]));
+
+    // A push that is whole.
+    program(&machine.place("result"), "sleep 4711 > sleeper 2>&1 & echo $! > pid; cat a.tar");
+    let mut child = machine.start(&["./result", &machine.tagged("x")]);
+    let sleeper = Program::of(&machine, &mut child);
+    succeed(&ended(child));
+    sleeper.ends();
+
+    // One that waits for what the program has left behind.
+    fs::remove_file(machine.place("pid")).unwrap();
+    program(&machine.place("result"), "sleep 4711 & echo $! > pid; echo $$ > leader");
+    let mut child = machine.start(&["./result", &machine.tagged("x")]);
+    let sleeper = Program::of(&machine, &mut child);
+    Program::named(&machine, &mut child, "leader").ends();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert!(fail(&ended(child)).contains("interrupted"));
+    sleeper.ends();
+}
+
 /// However early it is asked to end: here, with its program running, it has not read yet who may push.
 #[test]
 fn a_program_ends_with_a_push_that_has_hardly_begun() {
@@ -98,16 +121,35 @@ struct Program(Pid);
 impl Program {
     /// The one that a push has started, once it has written its number down.
     fn of(machine: &Machine, push: &mut Child) -> Self {
+        Self::named(machine, push, "pid")
+    }
+
+    /// The one whose number is in `file`.
+    fn named(machine: &Machine, push: &mut Child, file: &str) -> Self {
         let started = Instant::now();
         loop {
-            let text = fs::read_to_string(machine.place("pid")).unwrap_or_default();
+            let over = push.try_wait().unwrap().is_some();
+            let text = fs::read_to_string(machine.place(file)).unwrap_or_default();
             if let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) {
                 return Self(pid);
             }
             if started.elapsed() > Duration::from_secs(120) {
                 let _ = push.kill();
             }
-            assert!(push.try_wait().unwrap().is_none(), "the program never started");
+            assert!(!over, "the program never started");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for its end. Whoever inherits it may leave it a zombie.
+    fn ends(&self) {
+        let started = Instant::now();
+        loop {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "it is still there: {stat}");
             thread::sleep(Duration::from_millis(10));
         }
     }
