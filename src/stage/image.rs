@@ -58,14 +58,12 @@ impl ImageJob<'_> {
             }
             Definition::Nix(wanted) => self.build_nix(&wanted, project, log, &mut pushed).await,
         };
-        // Tags that have moved are told of, also if others then did not.
-        if !pushed.is_empty() {
-            self.report(project, &pushed)?;
-        }
+        // Tags that have moved are told of, also if others then did not. Why they did not matters more than the report.
+        let reported = if pushed.is_empty() { Ok(()) } else { self.report(project, &pushed) };
         for image in &pushed {
             image.summarise(log);
         }
-        built
+        built.and(reported)
     }
 
     fn definition(&self) -> Result<Definition, Failure> {

@@ -178,6 +178,23 @@ fn a_set_that_is_passed_over_may_be_broken() {
     assert!(names.contains(&"oci-layout".to_owned()) && !said.contains("no\n"), "{names:?} {said}");
 }
 
+/// Also where the report of it cannot be written.
+#[test]
+fn an_image_that_is_there_is_told_of_although_the_next_one_is_not() {
+    let broken = "(runCommand \"broken-MARK.tar\" { } \"echo > $out\" // { imageName = \"broken-MARK\"; imageTag = \"1\"; })";
+    let images = format!("[ ({}) {broken} ]", image("web-MARK", "1"));
+    let mut job = TestJob::image_of_expression(&with_packages(&images));
+    job.script = vec!["mkdir -p nixlayer-report/image.env".to_owned()];
+
+    let outcome = job.run_cleanly();
+
+    let web = format!("team/app/web-{}:1", job.mark());
+    assert_eq!(job.tags(), [web.as_str()]);
+    let said = job.said(&outcome);
+    assert!(said.contains(&format!("pull:   docker pull REGISTRY/{web}")), "{said}");
+    assert!(said.contains("cannot be used") && said.contains("it is neither a tar"), "{said}");
+}
+
 #[test]
 fn the_jobs_tags_and_repository_come_before_the_images_own() {
     // Which no registry takes; nor is it asked to.
