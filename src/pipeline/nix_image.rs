@@ -141,8 +141,8 @@ impl NixImage {
 fn split(called: &str) -> (Option<&str>, Option<&str>) {
     match called.rsplit_once(':') {
         Some((name, own)) if !own.contains('/') => (Some(name), Some(own)),
-        Some(_) => (Some(called), None),
-        None => (None, Some(called)),
+        None if !called.contains('/') => (None, Some(called)),
+        Some(_) | None => (Some(called), None),
     }
 }
 
@@ -160,6 +160,7 @@ mod tests {
         for (called, expected) in [
             ("registry.example:5000/team/app:1.2", (Some("registry.example:5000/team/app"), Some("1.2"))),
             ("registry.example:5000/team/app", (Some("registry.example:5000/team/app"), None)),
+            ("team/app", (Some("team/app"), None)),
             ("app:1.2", (Some("app"), Some("1.2"))),
             ("1.2", (None, Some("1.2"))),
         ] {
