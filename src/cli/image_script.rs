@@ -165,9 +165,39 @@ fn exit_status(child: &Child) -> io::Result<Option<ExitStatus>> {
 fn last_words(mut stream: impl Read) -> Vec<u8> {
     let mut end = Vec::new();
     let mut buffer = [0; KEPT];
-    while let Ok(read @ 1..) = stream.read(&mut buffer) {
-        end.extend_from_slice(&buffer[..read]);
-        end.drain(..end.len().saturating_sub(KEPT));
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(read @ 1..) => {
+                end.extend_from_slice(&buffer[..read]);
+                end.drain(..end.len().saturating_sub(KEPT));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return end,
+        }
     }
-    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives what it has, and is interrupted before each piece.
+    struct Interrupted(Vec<&'static str>, bool);
+
+    impl Read for Interrupted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let Some(piece) = self.0.pop() else { return Ok(0) };
+            buffer[..piece.len()].copy_from_slice(piece.as_bytes());
+            Ok(piece.len())
+        }
+    }
+
+    #[test]
+    fn words_go_on_after_a_signal() {
+        assert_eq!(last_words(Interrupted(vec!["two", "one, "], false)), b"one, two");
+    }
 }

@@ -1,6 +1,6 @@
 //! One call of the driver: a process group, its output, and how it is ended.
 
-use std::io::{self, PipeReader, Read};
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,12 +85,14 @@ pub(super) fn call(
 
 type Chunk = (Stdout, Vec<u8>);
 
-fn read_all(mut pipe: PipeReader, name: Stdout, chunks: Sender<Chunk>) {
+fn read_all(mut pipe: impl Read + Send + 'static, name: Stdout, chunks: Sender<Chunk>) {
     thread::spawn(move || {
         let mut buffer = [0u8; 8192];
-        while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-            if chunks.send((name, buffer[..length].to_vec())).is_err() {
-                return;
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(length @ 1..) if chunks.send((name, buffer[..length].to_vec())).is_ok() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return,
             }
         }
     });
@@ -180,6 +182,31 @@ mod tests {
         assert_eq!((together.exit_code, printed.as_str()), (Some(7), "1\n2\n3\n"));
         let (apart, printed) = shell(script, Stdout::Apart, &never, PATIENT);
         assert_eq!((apart.stdout.as_slice(), printed.as_str()), (&b"1\n3\n"[..], "2\n"));
+    }
+
+    /// Gives what it has, and is interrupted before each piece.
+    struct Interrupted(Vec<&'static str>, bool);
+
+    impl Read for Interrupted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let Some(piece) = self.0.pop() else { return Ok(0) };
+            buffer[..piece.len()].copy_from_slice(piece.as_bytes());
+            Ok(piece.len())
+        }
+    }
+
+    #[test]
+    fn output_goes_on_after_a_signal() {
+        let (sender, chunks) = channel();
+
+        read_all(Interrupted(vec!["two", "one, "], false), Stdout::Apart, sender);
+
+        let all: Vec<u8> = chunks.iter().flat_map(|(_, bytes)| bytes).collect();
+        assert_eq!(all, b"one, two");
     }
 
     /// The child ends long before its output has been printed.

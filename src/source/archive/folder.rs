@@ -66,11 +66,15 @@ impl FolderReader {
     pub(super) fn read_contents(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveFault> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let Some(file) = self.file.as_mut().filter(|_| most > 0) else { return Ok(0) };
-        match file.read(&mut buffer[..most]).map_err(ArchiveFault::Read)? {
-            0 => Err(ArchiveFault::Truncated(format!("`{}`", self.last))),
-            read => {
-                self.left -= read as u64;
-                Ok(read)
+        loop {
+            match file.read(&mut buffer[..most]) {
+                Ok(0) => return Err(ArchiveFault::Truncated(format!("`{}`", self.last))),
+                Ok(read) => {
+                    self.left -= read as u64;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ArchiveFault::Read(error)),
             }
         }
     }
