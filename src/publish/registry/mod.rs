@@ -1,14 +1,15 @@
 //! A registry: pushes blobs and manifests (distribution specification 1.1).
 //!
-//! `access` opens the door, `upload` moves blobs, `mount` lets one repository have the blobs of another, and
-//! this file asks for what is there and puts manifests. Every request is whole in memory, so one that met an expired token is sent
-//! again with a fresh one, once; a second refusal is final. One that met a server which may recover is
-//! sent again while patience lasts.
+//! `access` opens the door, `upload` moves blobs into a `session`, `mount` lets one repository have the blobs of another,
+//! and this file asks for what is there and puts manifests. Every request is whole in memory, so one that met an expired
+//! token is sent again with a fresh one, once; a second refusal is final. One that met a server which may recover is sent
+//! again while patience lasts.
 
 mod access;
 mod challenge;
 mod location;
 mod mount;
+mod session;
 mod token;
 mod upload;
 
@@ -19,7 +20,7 @@ use bytes::Bytes;
 
 use self::access::{Access, Scope};
 pub use self::mount::Mount;
-pub use self::upload::OpenUpload;
+pub use self::session::OpenUpload;
 use super::{Blob, PublishError, Refusal, Stored};
 use crate::http::header::{self, HeaderName, HeaderValue};
 use crate::http::{Http, Method, Request, Response, Retries, StatusCode, Url, may_recover};

@@ -5,7 +5,7 @@
 //! session that the upload needs anyway.
 
 use super::access::Scope;
-use super::upload::OpenUpload;
+use super::session::OpenUpload;
 use super::{PublishError, Registry};
 use crate::http::{Method, Request, Retries, StatusCode};
 use crate::oci::{Digest, Repository};

@@ -24,17 +24,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::session::{OpenUpload, Session, acknowledged};
 use super::{Registry, location, scope};
-use crate::http::header::{CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
+use crate::http::header::{CONTENT_RANGE, HeaderValue, LOCATION};
 use crate::http::{Body, Method, Request, Response, Retries, Url};
 use crate::oci::{Digest, Repository};
 use crate::publish::blob::BlobEnd;
 use crate::publish::{Blob, PublishError, Refusal, Stored};
-
-const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
-
-/// The largest chunk that a registry may ask us to hold in memory.
-const MOST_MIN_LENGTH: usize = 128 * 1024 * 1024;
 
 /// Registries move a closed blob to its place, on some storages by copying it: at no less than this, in
 /// bytes per second.
@@ -53,22 +49,6 @@ enum Setback {
 impl From<PublishError> for Setback {
     fn from(error: PublishError) -> Self {
         Self::Final(error)
-    }
-}
-
-/// A session that was opened for a blob and has nothing of it yet.
-#[derive(Debug)]
-pub struct OpenUpload(Session);
-
-impl OpenUpload {
-    /// The session that an answer to a request at `asked` tells of.
-    pub(super) fn of(response: &Response, asked: &Url) -> Result<Self, PublishError> {
-        let min_length = response.header(OCI_CHUNK_MIN_LENGTH).and_then(|length| length.parse().ok());
-        Ok(Self(Session {
-            location: location::next(asked, response.header(LOCATION))?,
-            offset: 0,
-            min_length: min_length.unwrap_or(0).min(MOST_MIN_LENGTH),
-        }))
     }
 }
 
@@ -156,10 +136,8 @@ impl<'a> Upload<'a> {
             return Ok(Stored { digest, size, reused: true, sent: self.sent });
         }
         let session = self.open().await?;
-        let stored = match self.close(&session, &digest, size, body.clone()).await {
-            Ok(()) => Ok(Stored { digest, size, reused: false, sent: self.sent }),
-            Err(setback) => Err(setback),
-        };
+        let closed = self.close(&session, &digest, size, body.clone()).await;
+        let stored = closed.map(|()| Stored { digest, size, reused: false, sent: self.sent });
         self.end(session, &stored).await;
         stored
     }
@@ -223,7 +201,7 @@ impl<'a> Upload<'a> {
             }
             let (error, after) = match self.send_once(request, WHAT).await {
                 Ok(response) if response.status().is_success() => {
-                    session.location = location::next(&session.location, response.header(LOCATION))?;
+                    session.follow(&response)?;
                     // A registry may take less than it was sent, and says so.
                     let taken = acknowledged(&response).filter(|offset| (before + 1..end).contains(offset));
                     session.offset = taken.unwrap_or(end);
@@ -275,8 +253,8 @@ impl<'a> Upload<'a> {
         if !response.status().is_success() {
             return Ok(None);
         }
-        if let Some(location) = response.header(LOCATION) {
-            session.location = location::next(&session.location, Some(location))?;
+        if response.header(LOCATION).is_some() {
+            session.follow(&response)?;
         }
         Ok(acknowledged(&response))
     }
@@ -335,25 +313,6 @@ impl<'a> Upload<'a> {
     async fn send_once(&mut self, request: Request, what: &str) -> Result<Response, PublishError> {
         self.registry.send_once(&scope(self.repository, true), request, what, &mut self.retries).await
     }
-}
-
-/// An upload session that is open at the registry.
-#[derive(Debug)]
-struct Session {
-    /// Where the next request goes; every answer names a new place.
-    location: Url,
-    /// How many bytes the registry has acknowledged.
-    offset: u64,
-    /// The least bytes that the registry takes at once, but for the last chunk.
-    min_length: usize,
-}
-
-/// How many bytes a session has, as `Range: 0-LAST` says it. A registry that has none yet says `0-0`, as
-/// one that has a single byte does: what is sent twice then is refused, and begins again.
-fn acknowledged(response: &Response) -> Option<u64> {
-    let range = response.header(RANGE)?;
-    let last: u64 = range.trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()?;
-    if last == 0 { Some(0) } else { last.checked_add(1) }
 }
 
 /// What the registry's refusal means, if it is one. A 404 without a word is a session that is gone.
