@@ -1,7 +1,7 @@
 //! Images that are defined in Nix and not in a spec: finds them, and what kind each is.
 //!
-//! Nobody says which kind it is. What makes a layered image of `dockerTools` hands over its `conf.json`, or is made
-//! from it: then only that is built, and neither an archive nor the script that would write one.
+//! Nobody says which kind it is. What makes a layered image of `dockerTools` is made from its `conf.json`: then only that
+//! is built, and neither an archive nor the script that would write one.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

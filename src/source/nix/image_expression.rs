@@ -127,15 +127,12 @@ fn of_answer(wanted: &Installable, project: &Path, system: System, flakes: &Flak
     drv = builtins.unsafeDiscardOutputDependency value.drvPath;
     output = value.outputName;
   }};
-  describe = place: value:
-    let conf = value.stream.conf or (value.conf or null);
-    in {{
-      inherit place;
-      imageName = text (value.imageName or null);
-      imageTag = text (value.imageTag or null);
-      derivation = derivationOf value;
-      conf = if isDerivation conf then derivationOf conf else null;
-    }};
+  describe = place: value: {{
+    inherit place;
+    imageName = text (value.imageName or null);
+    imageTag = text (value.imageTag or null);
+    derivation = derivationOf value;
+  }};
   answer = follow ({start}) {names};
 in {body}"#,
         system = quoted(system.as_str()),

@@ -25,8 +25,6 @@ pub struct ImageValue {
     pub image_tag: Option<String>,
     /// What is to be built for it.
     pub derivation: ImageDerivation,
-    /// The derivation of its `conf.json`, if it is a layered image that hands it over.
-    pub conf: Option<ImageDerivation>,
 }
 
 /// An output of a derivation.
@@ -109,7 +107,6 @@ struct Described {
     #[serde(rename = "imageTag")]
     image_tag: String,
     derivation: Output,
-    conf: Option<Output>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -234,10 +231,8 @@ impl Nix {
         let of_stream = || Some((name.strip_prefix("stream-")?, drv.clone()));
         let Some((base, stream)) = of_archive.or_else(of_stream) else { return Ok(None) };
         let conf_name = format!("{base}-conf.json.drv");
-        // What is handed over may be of another image, and is not used then.
-        let Some(drv) = self.input(&stream, &conf_name).await? else { return Ok(None) };
-        let handed_over = image.conf.as_ref().filter(|conf| conf.drv == drv).cloned();
-        let conf = handed_over.unwrap_or_else(|| ImageDerivation { installable: format!("{drv}!out"), drv });
+        let Some(conf) = self.input(&stream, &conf_name).await? else { return Ok(None) };
+        let conf = ImageDerivation { installable: format!("{conf}!out"), drv: conf };
         let script = match self.input(&stream, "stream.drv").await? {
             Some(script) => {
                 self.references(&script).await?.into_iter().find(|source| source.name().ends_with(".py"))
@@ -312,8 +307,6 @@ impl Described {
             image_name: text(self.image_name),
             image_tag: text(self.image_tag),
             derivation: self.derivation.checked()?,
-            // Others may call something `conf`, too.
-            conf: self.conf.and_then(Output::checked),
         })
     }
 }
