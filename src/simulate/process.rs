@@ -166,7 +166,7 @@ mod tests {
         let times = KillTimes { graceful, force: Duration::from_secs(20) };
         let ended = call(command, stdout, cancel, times, |bytes| {
             printed.extend_from_slice(bytes);
-            if printed.ends_with(b"ready\n") {
+            if printed.windows(6).any(|bytes| bytes == b"ready\n") {
                 cancel.store(true, Ordering::Relaxed);
             }
         });
