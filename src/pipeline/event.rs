@@ -110,6 +110,8 @@ impl Patience {
         tokio::pin!(work);
         loop {
             tokio::select! {
+                // What is done is not said to take long, however late it is looked at.
+                biased;
                 done = &mut work => return done,
                 () = self.end() => on_event(event.clone()),
             }
@@ -190,17 +192,36 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_takes_long_says_so() {
-        let said = Mutex::new(Vec::new());
-        let keep = |event: Event| said.lock().unwrap().push(event.to_string());
+        let said = Mutex::new(0);
+        let count = |event: Event| {
+            assert_eq!(event.to_string(), "reading");
+            *said.lock().unwrap() += 1;
+        };
         let event = Event::Said("reading".to_owned());
-        let mut patience = Patience::of(Duration::from_millis(20));
+        let mut patience = Patience::of(Duration::from_millis(1));
+        // Long enough for two lines.
+        let slow = async {
+            while *said.lock().unwrap() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
 
-        let quick = patience.during(async { 1 }, event.clone(), &keep).await;
-        assert_eq!((quick, said.lock().unwrap().len()), (1, 0));
-        patience.during(tokio::time::sleep(Duration::from_millis(200)), event, &keep).await;
+        let done = tokio::time::timeout(Duration::from_secs(300), patience.during(slow, event, &count)).await;
 
-        let said = said.lock().unwrap();
-        assert!(said.len() > 1 && said.iter().all(|line| line == "reading"), "{said:?}");
+        assert!(done.is_ok(), "{said:?} lines");
+    }
+
+    #[tokio::test]
+    async fn work_that_is_done_says_nothing_however_late_it_is() {
+        let say = |event: Event| panic!("{event}");
+        for number in 0..50 {
+            let mut patience = Patience::of(Duration::from_millis(1));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+
+            let done = patience.during(async { number }, Event::Said("reading".to_owned()), &say).await;
+
+            assert_eq!(done, number);
+        }
     }
 
     #[test]
