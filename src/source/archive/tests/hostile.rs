@@ -223,7 +223,13 @@ fn a_list_of_images_does_not_make_layers_slow() {
         start.elapsed()
     };
 
-    let (without, with) = (read("other.json"), read("manifest.json"));
+    // A machine that pauses may take long once.
+    let mut seen = Vec::new();
+    let fast = (0..5).any(|_| {
+        let (without, with) = (read("other.json"), read("manifest.json"));
+        seen.push((without, with));
+        with < 4 * without + Duration::from_secs(1)
+    });
 
-    assert!(with < 4 * without + Duration::from_secs(1), "{with:?}, and {without:?} without the list");
+    assert!(fast, "without the list and with it: {seen:?}");
 }
