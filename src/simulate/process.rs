@@ -156,14 +156,14 @@ fn supervise(
 mod tests {
     use super::*;
 
-    const PATIENT: Duration = Duration::from_secs(60);
+    const PATIENT: Duration = Duration::from_secs(600);
     const HASTY: Duration = Duration::from_millis(300);
 
     fn shell(script: &str, stdout: Stdout, cancel: &AtomicBool, graceful: Duration) -> (Ended, String) {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         let mut printed = Vec::new();
-        let times = KillTimes { graceful, force: Duration::from_secs(20) };
+        let times = KillTimes { graceful, force: PATIENT };
         let ended = call(command, stdout, cancel, times, |bytes| {
             printed.extend_from_slice(bytes);
             if printed.windows(6).any(|bytes| bytes == b"ready\n") {
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn cancelling_reaches_the_whole_group_and_leaves_time() {
-        let script = "trap 'echo bye; exit 9' TERM; sh -c 'trap \"echo child; exit\" TERM; echo ready; while :; do :; done' & wait";
+        let script = "trap 'wait; echo bye; exit 9' TERM; sh -c 'trap \"echo child; exit\" TERM; echo ready; while :; do :; done' & wait";
 
         let (ended, printed) = shell(script, Stdout::WithStderr, &AtomicBool::new(false), PATIENT);
 
@@ -252,13 +252,13 @@ mod tests {
         let started = Instant::now();
 
         let (ended, _) = shell(
-            "trap '' TERM; echo ready; sleep 90; sleep 90",
+            "trap '' TERM; echo ready; sleep 600; sleep 600",
             Stdout::WithStderr,
             &AtomicBool::new(false),
             HASTY,
         );
 
         assert!(ended.cancelled && ended.exit_code.is_none());
-        assert!(started.elapsed() >= HASTY && started.elapsed() < Duration::from_secs(60));
+        assert!(started.elapsed() >= HASTY && started.elapsed() < PATIENT);
     }
 }
