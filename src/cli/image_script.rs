@@ -23,7 +23,7 @@ const KEPT: usize = 4096;
 const LINES: usize = 10;
 
 /// How long after its end its last words are waited for: what it has started may still hold on to them.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// A program that is running. It ends with this, and so does what it has started.
 pub(super) struct ImageScript {
