@@ -321,7 +321,8 @@ mod tests {
         let settings = HttpSettings {
             plain_http: BTreeSet::from([from.clone()]),
             trusted_hosts: trusted_hosts.iter().map(|host| (*host).to_owned()).collect(),
-            connect_timeout: Duration::from_millis(200),
+            connect_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(300),
             ..HttpSettings::default()
         };
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();

@@ -312,7 +312,7 @@ mod tests {
             Destination::OciLayout(layout).put_blob(&make).await
         });
         let started = Instant::now();
-        let long = move || started.elapsed() > Duration::from_secs(30);
+        let long = move || started.elapsed() > Duration::from_secs(300);
         let producer = tokio::task::spawn_blocking(move || {
             while !long() {
                 writer.write_all(b"abcd")?;
