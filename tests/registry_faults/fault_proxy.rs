@@ -13,8 +13,8 @@ pub(crate) use crate::connection::Kind;
 use crate::connection::{Connection, End, fin, rst};
 use crate::request::{Seen, Site};
 
-/// Longer than anything here takes, and than any client waits for an answer: it is to end a connection that hangs.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// Longer than anything here takes, be it on a machine that pauses. It ends connections that hang.
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 
 /// Says what happens to a request that has come.
 type Decide = Box<dyn Fn(&Seen) -> Option<Kind> + Send + Sync>;

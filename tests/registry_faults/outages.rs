@@ -11,10 +11,12 @@ use nixlayer::oci::{Digest, Repository};
 use nixlayer::publish::Destination;
 use tokio::net::TcpSocket;
 
-use crate::fault_proxy::{FaultProxy, Kind};
+use crate::fault_proxy::{FaultProxy, Kind, LIMIT};
 use crate::push::{Behind, Cargo, put_one_blob};
 use crate::request::{Seen, Site};
-use crate::support::{BUDGET, CHUNK, RUNTIME, bytes, chain, destination, hurried, settings, simulated};
+use crate::support::{
+    BUDGET, CHUNK, RUNTIME, bytes, chain, destination, hurried, settings, simulated, unhurried,
+};
 
 /// How long a registry is away.
 const AWAY: Duration = Duration::from_millis(300);
@@ -83,22 +85,19 @@ fn a_registry_that_goes_away_in_the_middle_is_waited_for() {
         },
         |_| {},
     );
-    let mut patient = hurried(BUDGET);
-    patient.idle_timeout = Duration::from_secs(30);
-    let destination = destination(&address.to_string(), "team/app", patient);
+    let destination = destination(&address.to_string(), "team/app", unhurried(BUDGET));
     let cargo = Cargo::new(1);
 
     let (pushed, proxy) = thread::scope(|scope| {
-        let proxy = scope.spawn(|| {
-            while proxy.faults(Site::Patch) == 0 {
-                thread::sleep(Duration::from_millis(5));
-            }
-            drop(proxy);
-            thread::sleep(AWAY);
-            let listener = listening(bound(&address.to_string()));
-            FaultProxy::start_on(listener, registry.address(), |_| None, |_| {})
-        });
-        (cargo.push(&destination), proxy.join().unwrap())
+        let pushing = scope.spawn(|| cargo.push(&destination));
+        while proxy.faults(Site::Patch) == 0 && !pushing.is_finished() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        drop(proxy);
+        thread::sleep(AWAY);
+        let listener = listening(bound(&address.to_string()));
+        let proxy = FaultProxy::start_on(listener, registry.address(), |_| None, |_| {});
+        (pushing.join().unwrap(), proxy)
     });
 
     pushed.unwrap();
@@ -124,7 +123,7 @@ impl Told {
 #[test]
 fn a_name_that_does_not_exist_is_told_soon() {
     let told = Told::default();
-    let settings = HttpSettings { notice: told.notice(), ..hurried(Duration::from_secs(600)) };
+    let settings = HttpSettings { notice: told.notice(), ..unhurried(LIMIT) };
     let destination = destination("registry.invalid:5000", "team/app", settings);
     let started = Instant::now();
 
@@ -135,7 +134,7 @@ fn a_name_that_does_not_exist_is_told_soon() {
         "no connection to `registry.invalid:5000`; there is no host `registry.invalid`"
     );
     let elapsed = started.elapsed();
-    assert!(elapsed < Duration::from_secs(10), "it was tried for {elapsed:?}");
+    assert!(elapsed < LIMIT / 10, "it was tried for {elapsed:?}");
     let told = told.lines();
     let reason =
         "no connection to `registry.invalid:5000`: there is no host `registry.invalid`: trying again in ";
@@ -143,48 +142,50 @@ fn a_name_that_does_not_exist_is_told_soon() {
     assert!(told.iter().all(|line| line.starts_with(reason)), "{told:?}");
 }
 
+/// Checks that `work` takes one budget, and not two. On a machine that pauses it may take longer, but not each time.
+fn costs_one(budget: Duration, what: &str, work: impl Fn()) {
+    let mut tries = Vec::new();
+    let once = (0..5).any(|_| {
+        let started = Instant::now();
+        work();
+        let elapsed = started.elapsed();
+        assert!(elapsed >= budget * 3 / 4, "{what}: it was tried for {elapsed:?}");
+        tries.push(elapsed);
+        elapsed < budget * 3 / 2
+    });
+    assert!(once, "{what}: it was tried for {tries:?}");
+}
+
 #[test]
 fn a_registry_out_of_reach_costs_one_budget() {
     let budget = Duration::from_secs(2);
-    let within = |started: Instant, what: &str| {
-        let elapsed = started.elapsed();
-        assert!(elapsed >= budget * 3 / 4, "{what}: it was tried for {elapsed:?}");
-        assert!(elapsed < budget * 3 / 2, "{what}: it was tried for {elapsed:?}");
-    };
     // Bound, and not listening: connections are refused.
     let socket = bound("127.0.0.1:0");
     let host = socket.local_addr().unwrap().to_string();
     let told = Told::default();
-    let telling = HttpSettings { notice: told.notice(), ..hurried(budget) };
+    let telling = HttpSettings { notice: told.notice(), ..unhurried(budget) };
     let refused = destination(&host, "team/app", telling);
-    let started = Instant::now();
-
-    let error = put_one_blob(&refused, &bytes(10, 1)).unwrap_err();
-
-    within(started, "refused");
-    assert_eq!(chain(&error), format!("no connection to `{host}`; the connection was refused"));
+    costs_one(budget, "refused", || {
+        let error = put_one_blob(&refused, &bytes(10, 1)).unwrap_err();
+        assert_eq!(chain(&error), format!("no connection to `{host}`; the connection was refused"));
+    });
     let line = format!("no connection to `{host}`: the connection was refused: trying again in ");
-    assert!(told.lines().iter().all(|told| told.starts_with(&line)), "{:?}", told.lines());
+    assert!(told.lines()[0].starts_with(&line), "{:?}", told.lines()[0]);
+
+    let registry = simulated(settings());
+    let decide = |seen: &Seen| (seen.site == Site::Token).then_some(Kind::Rst);
+    let proxy = FaultProxy::start(registry.address(), decide, |_| {});
+    let destination = destination(&proxy.address().to_string(), "team/app", unhurried(budget));
     // The token endpoint is asked while a blob is asked for, or closed.
     for size in [10, 3 * CHUNK] {
-        let registry = simulated(settings());
-        let decide = |seen: &Seen| (seen.site == Site::Token).then_some(Kind::Rst);
-        let proxy = FaultProxy::start(registry.address(), decide, |_| {});
-        let destination = destination(&proxy.address().to_string(), "team/app", hurried(budget));
-        let started = Instant::now();
-
-        put_one_blob(&destination, &bytes(size, 1)).unwrap_err();
-
-        within(started, "token");
-        let started = Instant::now();
-        let from = Repository::new(&proxy.address().to_string(), "team/base").unwrap();
-
-        let mount = RUNTIME.block_on(destination.mount(&Digest::of(b"x"), &from));
-
-        // Otherwise the upload would wait as long again.
-        mount.unwrap_err();
-        within(started, "mount");
+        costs_one(budget, "token", || drop(put_one_blob(&destination, &bytes(size, 1)).unwrap_err()));
     }
+    let from = Repository::new(&proxy.address().to_string(), "team/base").unwrap();
+    // Otherwise the upload would wait as long again.
+    costs_one(budget, "mount", || {
+        let mount = RUNTIME.block_on(destination.mount(&Digest::of(b"x"), &from));
+        drop(mount.unwrap_err());
+    });
 }
 
 #[test]
@@ -194,7 +195,7 @@ fn a_fault_that_does_not_end_is_told_when_the_budget_is_spent() {
         let decide = move |seen: &Seen| (seen.site == site).then_some(Kind::Says(503));
         let proxy = FaultProxy::start(registry.address(), decide, |_| {});
         let host = proxy.address().to_string();
-        let destination = destination(&host, "team/app", hurried(Duration::from_millis(400)));
+        let destination = destination(&host, "team/app", unhurried(Duration::from_millis(400)));
         let started = Instant::now();
 
         let error = match site {
@@ -206,7 +207,6 @@ fn a_fault_that_does_not_end_is_told_when_the_budget_is_spent() {
         assert!(told.contains(&format!("`{host}` answered 503 Service Unavailable")), "{told}");
         let elapsed = started.elapsed();
         assert!(elapsed >= Duration::from_millis(300), "{site:?} was tried for {elapsed:?}");
-        assert!(elapsed < Duration::from_secs(60), "{site:?} was tried for {elapsed:?}");
     }
 }
 
@@ -229,28 +229,27 @@ fn busy_once(site: Site, when: &'static str, longest: Duration) -> (FaultProxy, 
 fn a_registry_that_names_a_time_is_left_alone_until_then() {
     for site in [Site::Token, Site::Post, Site::Patch] {
         for (when, least) in [("1", 1000), ("Sat, 31 Jan 2026 12:00:02 GMT", 1500)] {
-            let (proxy, destination) = busy_once(site, when, BUDGET);
+            // Before the time that the client counts from.
             let started = Instant::now();
+            let (proxy, destination) = busy_once(site, when, BUDGET);
 
             put_one_blob(&destination, &bytes(3 * CHUNK, 1)).unwrap();
 
             let elapsed = started.elapsed();
             assert_eq!(proxy.faults(site), 1);
             assert!(elapsed >= Duration::from_millis(least), "{when} at {site:?}: {elapsed:?}");
-            assert!(elapsed < BUDGET, "{when} at {site:?}: {elapsed:?}");
         }
     }
 }
 
 #[test]
 fn a_registry_that_names_a_time_far_away_is_asked_before() {
+    // The hour would not fit into the budget.
     let (proxy, destination) = busy_once(Site::Post, "3600", Duration::from_millis(50));
-    let started = Instant::now();
 
     put_one_blob(&destination, &bytes(3 * CHUNK, 1)).unwrap();
 
     assert_eq!(proxy.faults(Site::Post), 1);
-    assert!(started.elapsed() < Duration::from_secs(60));
 }
 
 /// With the settings that users have: everywhere else here, silence is shortened.

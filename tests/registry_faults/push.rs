@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use nixlayer::oci::{Digest, Image};
@@ -10,13 +9,11 @@ use nixlayer::publish::{Destination, PublishError, Published, Standing, Stored};
 use nixlayer::simulate::registry as simulated;
 use tokio::time::timeout;
 
+use crate::fault_proxy::LIMIT;
 use crate::support::{CHUNK, RUNTIME, blob, bytes, get, image, tag};
 
 /// The tag of every push.
 pub(crate) const TAG: &str = "v1";
-
-/// No push takes so long.
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// An image with its layers: one of several chunks, one that fits a single request.
 #[derive(Clone, Debug)]

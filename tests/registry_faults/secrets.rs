@@ -11,6 +11,7 @@ use crate::push::{Cargo, put_one_blob};
 use crate::request::Site;
 use crate::support::{
     BUDGET, CHUNK, PASSWORD, USER, bytes, chain, destination, hurried, in_parallel, settings, simulated,
+    unhurried,
 };
 
 #[test]
@@ -20,9 +21,7 @@ fn an_upload_outlives_its_tokens() {
     // A chunk per second.
     let slow = |site: Site| (site == Site::Patch).then_some(Kind::Slow(CHUNK as u32));
     let proxy = FaultProxy::start(registry.address(), move |seen| slow(seen.site), |_| {});
-    let mut patient = hurried(BUDGET);
-    patient.idle_timeout = Duration::from_secs(10);
-    let destination = destination(&proxy.address().to_string(), "team/app", patient);
+    let destination = destination(&proxy.address().to_string(), "team/app", unhurried(BUDGET));
     let content = bytes(60 * CHUNK, 1);
     let started = Instant::now();
 

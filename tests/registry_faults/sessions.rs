@@ -13,7 +13,7 @@ use crate::push::{Behind, put_one_blob};
 use crate::real::real_registry;
 use crate::request::{Seen, Site};
 use crate::support::{
-    CHUNK, SplitMix64, bytes, chain, destination, in_parallel, settings, simulated, unhurried,
+    BUDGET, CHUNK, SplitMix64, bytes, chain, destination, in_parallel, settings, simulated, unhurried,
 };
 
 const REPOSITORY: &str = "team/app";
@@ -28,7 +28,7 @@ fn behind_proxy(
 ) -> (Arc<Registry>, FaultProxy, Destination) {
     let registry = simulated(settings);
     let proxy = FaultProxy::start(registry.address(), decide, |_| {});
-    let destination = destination(&proxy.address().to_string(), REPOSITORY, unhurried());
+    let destination = destination(&proxy.address().to_string(), REPOSITORY, unhurried(BUDGET));
     (registry, proxy, destination)
 }
 
@@ -112,7 +112,7 @@ fn a_cut_at_any_byte_is_survived_on_a_real_registry() {
     let wrong = in_parallel(8, cuts(2), |(chunk, at)| {
         let content = bytes(SIZE, (chunk * CHUNK + at) as u64);
         let proxy = FaultProxy::start(address, cut_at(chunk, at), |_| {});
-        let destination = destination(&proxy.address().to_string(), REPOSITORY, unhurried());
+        let destination = destination(&proxy.address().to_string(), REPOSITORY, unhurried(BUDGET));
         let name = format!("{at:5} bytes of chunk {chunk}");
 
         let stored = put_one_blob(&destination, &content);

@@ -17,6 +17,7 @@ use nixlayer::secret::Secret;
 use nixlayer::simulate::registry::{self as simulated, RegistrySettings, User};
 use tokio::runtime::Runtime;
 
+use crate::fault_proxy::LIMIT;
 use crate::request::head_length;
 
 pub(crate) const CHUNK: usize = 16 * 1024;
@@ -100,13 +101,13 @@ pub(crate) fn hurried(budget: Duration) -> HttpSettings {
     }
 }
 
-/// The same, where nothing hangs and each request counts.
-pub(crate) fn unhurried() -> HttpSettings {
-    HttpSettings { idle_timeout: Duration::from_secs(30), ..hurried(BUDGET) }
+/// The same, where nothing hangs and each request counts, however long the machine pauses.
+pub(crate) fn unhurried(budget: Duration) -> HttpSettings {
+    HttpSettings { connect_timeout: LIMIT, idle_timeout: LIMIT, ..hurried(budget) }
 }
 
-/// What the cells of the matrix have to spend.
-pub(crate) const BUDGET: Duration = Duration::from_secs(20);
+/// What a push has to spend that is to survive, be it on a machine that pauses.
+pub(crate) const BUDGET: Duration = Duration::from_secs(100);
 
 /// The repository `name` of the registry at `host`, which is spoken to in the clear.
 pub(crate) fn destination(host: &str, name: &str, settings: HttpSettings) -> Destination {
