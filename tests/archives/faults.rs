@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use nixlayer::oci::Digest;
 use nixlayer::simulate::registry::{RegistrySettings, Resume};
@@ -14,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fault_proxy::{FaultProxy, Kind};
-use crate::machine::{Machine, ended, fail, succeed, write};
+use crate::machine::{Machine, ended, eventually, fail, succeed, write};
 use crate::request::Site;
 use crate::seed::{Seed, layer, noise};
 
@@ -119,9 +118,7 @@ fn a_push_that_waits_for_its_registry_says_so() {
         Seed::of(vec![layer("opt/large", &noise((1 << 20) + 100_000, 47)), layer("etc/motd", b"hello")]);
     write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
 
-    let said = said_while_waiting(&machine);
-
-    assert!(said.contains("0 of 2 layers are there"), "{said}");
+    assert_says_while_waiting(&machine, "0 of 2 layers are there");
 }
 
 #[test]
@@ -136,9 +133,7 @@ fn a_push_that_waits_for_an_answer_says_so() {
     machine.reached_at(proxy.address());
     write(&machine.place("new.tar"), &Seed::new(48).streamed(&["app:x"]));
 
-    let said = said_while_waiting(&machine);
-
-    assert!(said.contains("0 of 2 layers are there"), "{said}");
+    assert_says_while_waiting(&machine, "0 of 2 layers are there");
 }
 
 #[test]
@@ -152,20 +147,19 @@ fn a_push_that_waits_for_its_manifest_says_so() {
     machine.reached_at(proxy.address());
     write(&machine.place("new.tar"), &Seed::new(49).streamed(&["app:x"]));
 
-    let said = said_while_waiting(&machine);
-
-    assert!(said.contains("2 of 2 layers are there"), "{said}");
+    assert_says_while_waiting(&machine, "2 of 2 layers are there");
 }
 
-/// What a push of `new.tar` says as soon as it has to wait. It is ended then.
-fn said_while_waiting(machine: &Machine) -> String {
+/// Checks that a push of `new.tar` comes to say `wanted` while it has to wait. It is ended then.
+#[track_caller]
+fn assert_says_while_waiting(machine: &Machine, wanted: &str) {
     let mut child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    // After half a minute, it would say that the registry is silent.
-    let said = lines.find(|line| line.contains("layers are there") || line.contains("silent"));
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = Vec::new();
+    let says = lines.inspect(|line| said.push(line.clone())).any(|line| line.contains(wanted));
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     child.wait().unwrap();
-    said.unwrap_or_default()
+    assert!(says, "{said:?}");
 }
 
 #[test]
@@ -174,11 +168,7 @@ fn a_pipe_that_nobody_writes_into_can_be_left() {
     mknodat(CWD, machine.place("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     for source in ["docker-archive:pipe", "pipe"] {
         let child = machine.start(&[source, &machine.tagged("x")]);
-        let started = Instant::now();
-        while !listens(&child) {
-            assert!(started.elapsed() < Duration::from_secs(120), "it never listened to signals");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        eventually("it listens to signals", || listens(&child));
 
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         let said = fail(&ended(child));
@@ -208,10 +198,10 @@ fn a_push_into_a_layout_that_is_killed_leaves_no_file_behind() {
     std::thread::spawn(move || writer.write_all(&half));
     let blobs = machine.place("layout/blobs/sha256");
     let complete = || fs::read_dir(&blobs).is_ok_and(|mut files| files.next().is_some());
-    while !complete() || !has_open(&child, &blobs) {
-        assert!(child.try_wait().unwrap().is_none(), "{}", fail(&child.wait_with_output().unwrap()));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually("a blob is complete, and the next under way", || {
+        assert!(child.try_wait().unwrap().is_none(), "the push has ended");
+        complete() && has_open(&child, &blobs)
+    });
 
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     child.wait().unwrap();
@@ -255,11 +245,7 @@ fn a_push_that_is_killed_leaves_the_old_image() {
         write(&machine.place("new.tar"), &seed.streamed(&["app:x"]));
 
         let child = machine.start(&["docker-archive:new.tar", &machine.repository()]);
-        let started = Instant::now();
-        while chunks.load(Ordering::SeqCst) <= at {
-            assert!(started.elapsed() < Duration::from_secs(120), "{at} chunks never came");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually("the chunk has come", || chunks.load(Ordering::SeqCst) > at);
         kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
 

@@ -139,7 +139,9 @@ fn measured(machine: &Machine, arguments: &[&str]) -> (String, u64) {
         peak * 1024
     });
     let output = child.wait_with_output().unwrap();
-    (fail(&output), watching.join().unwrap())
+    let peak = watching.join().unwrap();
+    assert!(peak > 0, "nobody saw how much memory it had");
+    (fail(&output), peak)
 }
 
 /// One gigabyte of zeros.

@@ -193,10 +193,23 @@ fn machine(host: &str, key: Option<&TempDir>) -> TempDir {
     folder
 }
 
-/// What a push said that was asked to end, and is to do so soon: what does not shall not hold up the test.
+/// Longer than anything here takes, be it on a machine that pauses: what takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Waits until `holds`.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < LIMIT, "not so in time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a push said that was asked to end: what does not shall not hold up the test.
 pub(crate) fn ended(mut child: Child) -> Output {
     let asked = Instant::now();
-    while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(120) {
+    while child.try_wait().unwrap().is_none() && asked.elapsed() < LIMIT {
         thread::sleep(Duration::from_millis(20));
     }
     let _ = child.kill();

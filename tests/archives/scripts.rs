@@ -4,12 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Child;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{Machine, ended, executable, fail, succeed, write};
+use crate::machine::{Machine, ended, eventually, executable, fail, succeed, write};
 use crate::seed::Seed;
 
 fn program(path: &Path, script: &str) {
@@ -126,32 +125,23 @@ impl Program {
 
     /// The one whose number is in `file`.
     fn named(machine: &Machine, push: &mut Child, file: &str) -> Self {
-        let started = Instant::now();
-        loop {
+        let mut program = None;
+        eventually("the program has started", || {
             let over = push.try_wait().unwrap().is_some();
             let text = fs::read_to_string(machine.place(file)).unwrap_or_default();
-            if let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) {
-                return Self(pid);
-            }
-            if started.elapsed() > Duration::from_secs(120) {
-                let _ = push.kill();
-            }
-            assert!(!over, "the program never started");
-            thread::sleep(Duration::from_millis(10));
-        }
+            program = text.trim().parse().ok().and_then(Pid::from_raw);
+            assert!(program.is_some() || !over, "the push has ended");
+            program.is_some()
+        });
+        Self(program.unwrap())
     }
 
     /// Waits for its end. Whoever inherits it may leave it a zombie.
     fn ends(&self) {
-        let started = Instant::now();
-        loop {
+        eventually("the program has ended", || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-            if stat.is_empty() || stat.contains(") Z ") {
-                return;
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "it is still there: {stat}");
-            thread::sleep(Duration::from_millis(10));
-        }
+            stat.is_empty() || stat.contains(") Z ")
+        });
     }
 
     fn is_there(&self) -> bool {
