@@ -21,7 +21,7 @@ pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().u
 
 /// Patience with servers that are back at once.
 pub(crate) const PATIENT: Patience = Patience {
-    budget: Duration::from_secs(20),
+    budget: Duration::from_secs(100),
     first: Duration::from_millis(5),
     longest: Duration::from_millis(20),
 };
@@ -29,14 +29,14 @@ pub(crate) const PATIENT: Patience = Patience {
 /// Patience with servers that never are.
 pub(crate) const HASTY: Patience = Patience { budget: Duration::from_millis(60), ..PATIENT };
 
-/// How long a server of the tests may be silent that is not meant to be.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+/// How long a server of the tests may be silent that is not meant to be, on a machine that pauses.
+pub(crate) const LONG: Duration = Duration::from_secs(300);
 
 /// How long one may be that is.
 pub(crate) const SHORT: Duration = Duration::from_millis(250);
 
-/// The same, where others are not meant to be, however busy the machine is.
-pub(crate) const SAFE: Duration = Duration::from_secs(2);
+/// Longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(600);
 
 pub(crate) fn http(caches: &[CacheSettings], patience: Patience, idle_timeout: Duration) -> Arc<Http> {
     let hosts = caches.iter().filter_map(|cache| match &cache.place {
@@ -124,12 +124,12 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Waits until `holds`, for some seconds at most.
+/// Waits until `holds`.
 #[track_caller]
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < LONG, "not so in time: {what}");
+        assert!(begin.elapsed() < LIMIT, "not so in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
