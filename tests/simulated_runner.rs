@@ -69,8 +69,8 @@ impl Scene {
             artifacts_dir: root.path().join("artifacts"),
             exit_codes: ExitCodes { build_failure: 41, system_failure: 42 },
             retry_pause: Duration::ZERO,
-            graceful_kill: Duration::from_secs(20),
-            force_kill: Duration::from_secs(20),
+            graceful_kill: Duration::from_secs(300),
+            force_kill: Duration::from_secs(300),
         };
         let job = SimulatedJob {
             id: 7,
@@ -408,7 +408,7 @@ fn a_cancelled_job_goes_on_with_after_script_since_16_11() {
     ] {
         let mut scene = Scene::new(HONEST).version(version.0, version.1).script(&[
             "echo at work",
-            "sleep 60",
+            "sleep 600",
             "echo done",
         ]);
         scene.job.after_script = vec!["echo after: $CI_JOB_STATUS".to_owned()];
@@ -426,7 +426,8 @@ fn a_cancelled_job_goes_on_with_after_script_since_16_11() {
 
 #[test]
 fn a_job_cancelled_in_prepare_has_no_other_attempt() {
-    let mut scene = Scene::new(&format!("[ $1 != prepare ] || {{ echo waiting; exec sleep 60; }}\n{HONEST}"));
+    let mut scene =
+        Scene::new(&format!("[ $1 != prepare ] || {{ echo waiting; exec sleep 600; }}\n{HONEST}"));
     scene.cancel_at = Some("waiting\n");
 
     let outcome = scene.run();

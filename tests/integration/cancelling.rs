@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use nixlayer::simulate::Outcome;
 use serde_json::json;
@@ -14,10 +13,10 @@ use crate::support::{StallingProxy, TestJob, eventually, exit_code, processes_na
 /// Releases before and after the one from which a cancelled job goes on with `after_script`.
 const RELEASES: [(u16, u16); 2] = [(14, 1), (16, 11)];
 
-/// `job` with a script afterwards, and with as much time for the driver as a slow machine needs.
+/// `job` with a script afterwards, and with as much time for the script as a machine needs that pauses.
 fn cancellable(mut job: TestJob, (major, minor): (u16, u16)) -> TestJob {
     job.after_script = vec!["echo afterwards; cat ~/last_words || true".to_owned()];
-    job.runner.graceful_kill = Duration::from_secs(30);
+    job.admin["limits"] = json!({ "grace": 50 });
     job.version(major, minor)
 }
 
@@ -90,7 +89,7 @@ fn an_upload_that_stands_still_is_given_up_and_the_old_tag_stays() {
     let job = TestJob::image_of("hello", packages, &[]);
     let proxy = StallingProxy::start(job.registry.address());
     let mut job = cancellable(job, RELEASES[1]);
-    job.admin["limits"] = json!({ "chunk": 1 });
+    job.admin["limits"] = json!({ "grace": 50, "chunk": 1 });
     job.admin["registries"][proxy.host()] = json!({ "plain_http": true });
     job.registry_host = proxy.host();
     let first = job.run();

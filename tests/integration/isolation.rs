@@ -45,7 +45,7 @@ fn run_beside_a_neighbour(job: &TestJob) -> Outcome {
                 }
             })
         });
-        let ready = there.recv_timeout(std::time::Duration::from_secs(120));
+        let ready = there.recv_timeout(std::time::Duration::from_secs(300));
         let outcome = ready.is_ok().then(|| job.run());
         neighbour.cancel.store(true, Ordering::Relaxed);
         assert_eq!(running.join().unwrap().status, Status::Cancelled);
@@ -190,24 +190,27 @@ fn processes_that_leave_their_parents_end_with_the_stage() {
     let marker = format!("86311.{}", std::process::id());
     let mut job = TestJob::new(&[&format!(
         "(setsid sleep {marker} </dev/null >/dev/null 2>&1 &) ; setsid sh -c 'trap \"\" TERM HUP; sleep {marker}' & \
-         nohup sleep {marker} >/dev/null & sleep 0.2; echo started"
+         nohup sleep {marker} >/dev/null & echo started; \
+         for i in $(seq 6000); do [ -e go ] && break; sleep 0.05; done; [ -e go ]"
     )]);
     job.after_script = vec!["echo later".to_owned()];
     let mut during = Vec::new();
-    let mut after = Vec::new();
+    let mut after = None;
 
     let outcome = job.run_watching(|log| {
         if during.is_empty() && log.contains("\nstarted\n") {
-            during = processes_naming(&marker);
+            let sleepers = || processes_naming(&format!("sleep {marker}"));
+            during = eventually(sleepers, |seen| seen.len() >= 3);
+            job.go_on();
         }
         if log.contains("\nlater\n") {
-            after = processes_naming(&format!("sleep {marker}"));
+            after = Some(processes_naming(&format!("sleep {marker}")));
         }
     });
 
     assert_eq!(outcome.status, Status::Success, "{}", outcome.trace);
-    assert!(during.len() <= 5);
-    assert_eq!(after, Vec::<String>::new());
+    assert!(during.len() >= 3, "{during:?}");
+    assert_eq!(after, Some(Vec::new()));
     assert_eq!(eventually(|| processes_naming(&marker), Vec::is_empty), Vec::<String>::new());
 }
 
@@ -232,7 +235,6 @@ fn a_project_that_became_a_link_is_not_followed() {
 
         let outcome = job.run();
 
-        assert_eq!(exit_code(&outcome, "build_script"), Some(41), "{swap}\n{}", outcome.trace);
         assert_eq!(exit_code(&outcome, "build_script"), Some(41), "{swap}\n{}", outcome.trace);
         assert!(outcome.trace.contains("links must not lead out of it"), "{swap}\n{}", outcome.trace);
         assert_eq!(job.registry.tags(), [], "{swap}");

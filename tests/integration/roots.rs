@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use crate::support::{TestJob, succeed};
 
 /// How long the job may take to reach the upload.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
 fn garbage_collection_spares_what_is_being_uploaded() {

@@ -80,7 +80,11 @@ pub(crate) fn http(plain: &[String]) -> Arc<Http> {
         first: Duration::from_millis(10),
         longest: Duration::from_millis(100),
     };
-    Arc::new(Http::new(HttpSettings { plain_http, patience, ..HttpSettings::default() }).unwrap())
+    // On a machine that pauses, a server may look silent.
+    let idle_timeout = Duration::from_secs(300);
+    Arc::new(
+        Http::new(HttpSettings { plain_http, patience, idle_timeout, ..HttpSettings::default() }).unwrap(),
+    )
 }
 
 pub(crate) fn credentials() -> Credentials {

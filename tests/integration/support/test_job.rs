@@ -99,8 +99,8 @@ impl TestJob {
             artifacts_dir: place("artifacts"),
             exit_codes: ExitCodes { build_failure: 41, system_failure: 42 },
             retry_pause: Duration::ZERO,
-            graceful_kill: Duration::from_secs(20),
-            force_kill: Duration::from_secs(20),
+            graceful_kill: Duration::from_secs(300),
+            force_kill: Duration::from_secs(300),
         };
         Self {
             root,
@@ -213,6 +213,12 @@ impl TestJob {
         let left: Vec<_> = fs::read_dir(&self.runner.temp_dir).unwrap().collect();
         assert!(left.is_empty(), "temporary folders stay behind: {left:?}");
         outcome
+    }
+
+    /// Lets a script go on that waits for the file `go` in its checkout.
+    pub(crate) fn go_on(&self) {
+        let own = fs::read_dir(self.place("state/builds")).unwrap().next().unwrap().unwrap().path();
+        fs::write(own.join("builds/team/app/go"), "").unwrap();
     }
 
     /// Writes down what the admin configured.

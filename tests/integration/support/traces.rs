@@ -26,12 +26,12 @@ pub(crate) fn processes_naming(text: &str) -> Vec<String> {
     processes().into_iter().map(|(_, line)| line).filter(|line| line.contains(text)).collect()
 }
 
-/// What `look` sees once it is as `wanted`, or after two minutes: a busy machine takes its time, for whole jobs as well.
+/// What `look` sees once it is as `wanted`, or after five minutes: a busy machine takes its time, for whole jobs as well.
 pub(crate) fn eventually<T>(mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
     let start = Instant::now();
     loop {
         let seen = look();
-        if wanted(&seen) || start.elapsed() > Duration::from_secs(120) {
+        if wanted(&seen) || start.elapsed() > Duration::from_secs(300) {
             return seen;
         }
         std::thread::sleep(Duration::from_millis(20));
