@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 
 use super::Digest;
 
+/// The annotation of an image in an image layout that holds its name or tag (image specification, "Pre-Defined
+/// Annotation Keys").
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
 /// Names a blob or manifest by its content (image specification, "OCI Content Descriptors").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {

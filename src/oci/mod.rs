@@ -10,7 +10,7 @@ mod manifest;
 pub mod media_type;
 pub mod reference;
 
-pub use descriptor::Descriptor;
+pub use descriptor::{Descriptor, REF_NAME};
 pub use digest::{DiffId, Digest, DigestError, Hasher};
 pub use image::{Image, ImageLayer, ImageSource, Platform};
 pub use manifest::{Manifest, ManifestError};

@@ -11,12 +11,9 @@ use super::blob::BlobEnd;
 use super::{Blob, PublishError, Stored};
 use crate::folder::NewFile;
 use crate::oci::image::canonical_json;
-use crate::oci::{Descriptor, Digest, Image, Tag, media_type};
+use crate::oci::{Descriptor, Digest, Image, REF_NAME, Tag, media_type};
 use rustix::fs::FlockOperation;
 use serde_json::{Map, Value, json};
-
-/// The annotation that holds the tag (image specification, "Pre-Defined Annotation Keys").
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// An image layout in a folder.
 #[derive(Debug)]

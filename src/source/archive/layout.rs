@@ -8,16 +8,13 @@ use super::contents::{Contents, Place, parse};
 use super::image::{diff_ids, no_digest};
 use super::platform::{self, Platform, for_host};
 use super::{ArchiveFault, ArchivedImage, ArchivedLayer, Listed, MemberName};
-use crate::oci::{Digest, Manifest, ManifestError, media_type};
+use crate::oci::{Digest, Manifest, ManifestError, REF_NAME, media_type};
 
 /// The list of the images.
 pub(super) const INDEX: &str = "index.json";
 
 /// What says that it is a layout.
 const LAYOUT: &str = "oci-layout";
-
-/// The annotation with an image's name (image specification, "Pre-Defined Annotation Keys").
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The same list as Docker calls it.
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
