@@ -7,6 +7,7 @@
 pub mod cache_info;
 pub mod closure;
 pub mod compression;
+pub mod derivation;
 pub mod dump_db;
 pub mod nar;
 pub mod nar_hash;
@@ -23,6 +24,7 @@ use std::str::FromStr;
 pub use cache_info::{CacheInfo, CacheInfoError};
 pub use closure::{Closure, ClosureError, PathInfo};
 pub use compression::Compression;
+pub use derivation::{Derivation, DerivationError};
 pub use nar_hash::{FileHash, NarHash};
 pub use narinfo::{NarInfo, NarInfoError};
 pub use secret_key::{SecretKey, SecretKeyError};

@@ -102,7 +102,7 @@ impl NixBuild<'_> {
         quota: &Quota<'_>,
     ) -> Result<Vec<NixImage>, BuildError> {
         let say = |line: &str| quota.say(line);
-        if let Some(stream) = self.nix.stream(value).await? {
+        if let Some(stream) = value.stream()? {
             let path = self.nix.realise_image(&stream.conf, self.roots, &say).await?;
             return Ok(vec![self.layered(&path, stream.script, on_event).await?]);
         }

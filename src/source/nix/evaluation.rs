@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tempfile::NamedTempFile;
 
+use super::derivations::evaluated;
 use super::expression::{near_names, packages_expression, roots_expression};
 use super::{Nix, NixError, Progress, SILENT, Scope};
 use crate::nix::StorePath;
@@ -127,11 +128,9 @@ impl Nix {
         };
         let root = self.instantiate(&evaluation, roots, progress).await;
         let root = root.map_err(|error| flakes.explain(error, scope.project))?;
-        let binding = async |name| self.binding(&root, name, roots, progress).await;
-        let described = serde_json::from_str(&binding("roots").await?)
-            .map_err(|source| NixError::Answer { source: Box::new(source) })?;
-        let (set, revision) = (binding("set").await?, binding("revision").await?);
-        Ok((described, set, Some(revision).filter(|revision| !revision.is_empty())))
+        let evaluated = evaluated(&root)?;
+        let revision = Some(evaluated.text("revision").trim().to_owned()).filter(|text| !text.is_empty());
+        Ok((evaluated.answer("roots")?, evaluated.text("set").trim().to_owned(), revision))
     }
 
     /// Evaluates an expression to a derivation, and gives the garbage collector root that keeps it and all that it
@@ -166,19 +165,6 @@ impl Nix {
             view.environment.insert(name.into(), value.into());
         }
         view
-    }
-
-    /// The value of a variable of a derivation.
-    pub(super) async fn binding(
-        &self,
-        root: &Path,
-        name: &str,
-        roots: &Path,
-        progress: Progress<'_>,
-    ) -> Result<String, NixError> {
-        let view = self.view(&[], &[roots]);
-        let arguments = ["--query", "--binding", name, &root.to_string_lossy()];
-        self.run("nix-store", &arguments, &view, progress).await.map(|value| value.trim().to_owned())
     }
 
     /// Names like the unknown one, for the error; none where Nix cannot tell.

@@ -6,12 +6,13 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::archive_command::only_compresses;
+use super::derivations::{derivation, evaluated};
 use super::evaluation::{Evaluation, FORGED, installable, written};
 use super::expression::near;
 use super::image_expression::{DEEPEST, MOST_VALUES, image_expression, passed_expression};
 use super::{Nix, NixError, Progress, SILENT};
 use crate::folder::Folder;
-use crate::nix::{StorePath, System};
+use crate::nix::{Derivation, StorePath, System};
 use crate::spec::{AttrPath, Flake, Installable};
 
 /// An image that an expression means.
@@ -46,6 +47,30 @@ pub struct FoundImages {
 }
 
 impl ImageValue {
+    /// Follows the derivation of a layered image of `dockerTools` to what it is made from: `NAME.tar.gz` is made by
+    /// `stream-NAME` and nothing but compressed, and that is made from `NAME-conf.json` and a script. None of anything
+    /// else, whatever it may use.
+    pub fn stream(&self) -> Result<Option<Stream>, NixError> {
+        let name = self.derivation.name();
+        let derivation = derivation(&self.derivation.drv)?;
+        let of_archive = match archive_of(name) {
+            Some(base) => archived(&derivation, &format!("stream-{base}.drv"))?.map(|stream| (base, stream)),
+            None => None,
+        };
+        // Images may be called `stream-NAME`, and streams like archives.
+        let of_stream = || Some((name.strip_prefix("stream-")?, derivation));
+        let Some((base, stream)) = of_archive.or_else(of_stream) else { return Ok(None) };
+        let Some(conf) = input(&stream, &format!("{base}-conf.json.drv")) else { return Ok(None) };
+        let script = match input(&stream, "stream.drv") {
+            Some(script) => {
+                self::derivation(script)?.sources.into_iter().find(|it| it.name().ends_with(".py"))
+            }
+            None => None,
+        };
+        let conf = ImageDerivation { installable: format!("{conf}!out"), drv: conf.clone() };
+        Ok(Some(Stream { conf, script }))
+    }
+
     /// Whether the two are one image under two names.
     fn is_same(&self, other: &Self) -> bool {
         let named = |image: &Self| (image.image_name.clone(), image.image_tag.clone());
@@ -147,9 +172,7 @@ impl Nix {
             let error = flakes.explain(error, project).in_project(project.path(), flake);
             error.of_evaluation(&wanted.to_string(), project.path())
         })?;
-        let answer = self.binding(&root, "images", roots, progress).await?;
-        let answer =
-            serde_json::from_str(&answer).map_err(|source| NixError::Answer { source: Box::new(source) })?;
+        let answer = evaluated(&root)?.answer("images")?;
         let no_image = |reason: String| NixError::NoImage { name: wanted.to_string(), reason };
         match answer {
             Answer::Images { images, passed } => {
@@ -215,55 +238,6 @@ impl Nix {
         places.iter().map(|place| wanted.below(place)).collect()
     }
 
-    /// Follows the derivation of a layered image of `dockerTools` to what it is made from: `NAME.tar.gz` is made by
-    /// `stream-NAME` and nothing but compressed, and that is made from `NAME-conf.json` and a script. None of anything
-    /// else, whatever it may use.
-    pub async fn stream(&self, image: &ImageValue) -> Result<Option<Stream>, NixError> {
-        let drv = &image.derivation.drv;
-        let name = image.derivation.name();
-        let of_archive = match archive_of(name) {
-            Some(base) => {
-                self.archived(drv, &format!("stream-{base}.drv")).await?.map(|stream| (base, stream))
-            }
-            None => None,
-        };
-        // Images may be called `stream-NAME`, and streams like archives.
-        let of_stream = || Some((name.strip_prefix("stream-")?, drv.clone()));
-        let Some((base, stream)) = of_archive.or_else(of_stream) else { return Ok(None) };
-        let conf_name = format!("{base}-conf.json.drv");
-        let Some(conf) = self.input(&stream, &conf_name).await? else { return Ok(None) };
-        let conf = ImageDerivation { installable: format!("{conf}!out"), drv: conf };
-        let script = match self.input(&stream, "stream.drv").await? {
-            Some(script) => {
-                self.references(&script).await?.into_iter().find(|source| source.name().ends_with(".py"))
-            }
-            None => None,
-        };
-        Ok(Some(Stream { conf, script }))
-    }
-
-    /// The input called `stream` of an archive that is what its script writes.
-    async fn archived(&self, archive: &StorePath, stream: &str) -> Result<Option<StorePath>, NixError> {
-        let Some(stream) = self.input(archive, stream).await? else { return Ok(None) };
-        let command = self.variable(archive, "buildCommand").await;
-        let script = self.variable(&stream, "out").await;
-        let same = command.zip(script).is_some_and(|(command, script)| only_compresses(&command, &script));
-        Ok(Some(stream).filter(|_| same))
-    }
-
-    /// A variable of a derivation, if it has it.
-    async fn variable(&self, drv: &StorePath, name: &str) -> Option<String> {
-        let arguments = ["--query", "--binding", name, &drv.to_string()];
-        let said = self.run("nix-store", &arguments, &self.view(&[], &[]), SILENT).await.ok()?;
-        Some(said.trim().to_owned())
-    }
-
-    /// The one input of a derivation that is called so.
-    async fn input(&self, drv: &StorePath, name: &str) -> Result<Option<StorePath>, NixError> {
-        let mut found = self.references(drv).await?.into_iter().filter(|input| input.name() == name);
-        Ok(found.next().filter(|_| found.next().is_none()))
-    }
-
     /// Builds or downloads one thing, and gives where it is. It stays while the folder `roots` exists.
     pub async fn realise_image(
         &self,
@@ -280,13 +254,21 @@ impl Nix {
             .next()
             .ok_or_else(|| NixError::NoImage { name: derivation.name().to_owned(), reason: forged() })
     }
+}
 
-    async fn references(&self, path: &StorePath) -> Result<Vec<StorePath>, NixError> {
-        let view = self.view(&[], &[]);
-        let said =
-            self.run("nix-store", &["--query", "--references", &path.to_string()], &view, SILENT).await?;
-        Ok(said.lines().filter_map(|line| line.parse().ok()).collect())
-    }
+/// The input called `stream` of an archive that is what its script writes.
+fn archived(archive: &Derivation, stream: &str) -> Result<Option<Derivation>, NixError> {
+    let Some(stream) = input(archive, stream) else { return Ok(None) };
+    let stream = derivation(stream)?;
+    let variables = archive.environment.get("buildCommand").zip(stream.environment.get("out"));
+    let is_it = variables.is_some_and(|(command, script)| only_compresses(command, script));
+    Ok(is_it.then_some(stream))
+}
+
+/// The one derivation that another needs and that is called so.
+fn input<'d>(derivation: &'d Derivation, name: &str) -> Option<&'d StorePath> {
+    let mut found = derivation.derivations.iter().filter(|input| input.name() == name);
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// The name of an archive without what `buildLayeredImage` puts behind it.

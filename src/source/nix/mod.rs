@@ -11,6 +11,7 @@
 mod archive_command;
 mod checkout;
 mod command;
+mod derivations;
 mod error;
 mod evaluation;
 mod expression;
