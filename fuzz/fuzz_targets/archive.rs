@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use nixlayer::nix::Compression;
 use nixlayer::oci::Hasher;
-use nixlayer::source::archive::{ArchiveError, ArchiveFault, ArchiveSource, Form, Select};
+use nixlayer::source::archive::{ArchiveError, ArchiveFault, ArchiveSource, Form, Listed, Select};
 
 /// Longer than any error is: twenty names of 80 characters, each of them escaped.
 const MOST_CHARACTERS: usize = 15_000;
@@ -40,7 +40,7 @@ fn read(stream: &ArchiveSource, file: &ArchiveSource) -> Result<(), ArchiveError
             _ => Ok(()),
         }
     })?;
-    for at in 0..contents.names()?.len().min(3) {
+    for at in contents.list()?.iter().take(3).map(Listed::place) {
         let image = match contents.image(&Select::At(at)) {
             Ok(image) => image,
             Err(error) => {
