@@ -62,13 +62,12 @@ async fn build_nix(wanted: &Installable, arguments: &Arguments, driver: &Driver<
     for target in &arguments.to {
         for (target, image) in targets(target, &images)? {
             let destination = target.destination(driver)?;
-            let tag = image.tag_or(target.tag())?;
+            let tags = image.tags_or(target.tag())?;
             let mut reuse = place.reuse(target.repository(), arguments.verify_layers)?;
             reuse.add_pushed(&pushed, target.repository());
             let effort = driver.effort(target.host());
-            let tags = std::slice::from_ref(&tag);
-            target.summarise(&image.publish(&destination, tags, effort, &reuse, &show).await?);
-            pushed.extend(target.repository().cloned().map(|repository| (repository, tag)));
+            target.summarise(&image.publish(&destination, &tags, effort, &reuse, &show).await?);
+            pushed.extend(target.repository().cloned().zip(tags.into_iter().next()));
         }
     }
     Ok(())
@@ -82,14 +81,14 @@ fn targets<'a>(target: &Target, images: &'a [NixImage]) -> Result<Vec<(Target, &
     let mut taken = BTreeMap::new();
     let mut targets = Vec::new();
     for image in images {
-        let tag = image.tag_or(target.tag())?;
-        if let Some(other) = taken.insert((&image.name, tag), &image.origin) {
-            let (name, origin) = (&image.name, &image.origin);
-            let error = format!("two images are called `{name}`, and have one tag: `{other}` and `{origin}`");
-            return Err(Failure::build(
-                error,
-                "give them names or tags of their own, or name one behind a `#`",
-            ));
+        for tag in image.tags_or(target.tag())? {
+            if let Some(other) = taken.insert((&image.name, tag), &image.origin) {
+                let (name, origin) = (&image.name, &image.origin);
+                return Err(Failure::build(
+                    format!("two images are called `{name}`, and have one tag: `{other}` and `{origin}`"),
+                    "give them names or tags of their own, or name one behind a `#`",
+                ));
+            }
         }
         targets.push((target.below(&image.name)?, image));
     }

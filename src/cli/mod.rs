@@ -131,12 +131,14 @@ pub fn run(invocation: Invocation) -> u8 {
 
 /// An error that quotes an argument, but not the credentials that somebody put before a host.
 fn without_credentials(mut error: clap::Error) -> clap::Error {
-    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidValue)
-        && let Some((_, place)) = argument.rsplit_once('@')
-        && !place.starts_with("sha256:")
-    {
-        let quoted = ContextValue::String(format!("[redacted]@{place}"));
-        error.insert(ContextKind::InvalidValue, quoted);
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg] {
+        let Some(ContextValue::String(argument)) = error.get(kind) else { continue };
+        let (place, digest) =
+            argument.rfind("@sha256:").map_or((&argument[..], ""), |at| argument.split_at(at));
+        if let Some((_, host)) = place.rsplit_once('@') {
+            let quoted = ContextValue::String(format!("[redacted]@{host}{digest}"));
+            error.insert(kind, quoted);
+        }
     }
     error
 }

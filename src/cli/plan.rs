@@ -88,7 +88,7 @@ async fn of_nix(
         None => image.outlook(None, &reuse, show).await?,
         Some(target) => {
             let destination = target.destination(driver)?;
-            let tags = [image.tag_or(target.tag.as_ref())?];
+            let tags = image.tags_or(target.tag.as_ref())?;
             image.outlook(Some((&destination, &tags)), &reuse, show).await?
         }
     };

@@ -60,6 +60,9 @@ impl std::str::FromStr for Source {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("docker://") {
+            return Err("what is pushed is an archive or an image layout".to_owned());
+        }
         // As skopeo has it: the name follows the first colon.
         let (kind, rest) = text.split_once(':').unwrap_or(("", text));
         let (path, name) = match rest.split_once(':') {

@@ -23,7 +23,7 @@ pub struct NixImage {
     pub name: String,
     /// Where it is defined, as one would name that.
     pub origin: String,
-    tag: Option<String>,
+    tags: Vec<String>,
     content: Content,
 }
 
@@ -40,7 +40,7 @@ impl NixImage {
         Self {
             name: last_part(name).to_lowercase(),
             origin: name.to_owned(),
-            tag: tag.map(str::to_owned),
+            tags: tag.iter().map(|&tag| tag.to_owned()).collect(),
             content: Content::Layers(Box::new(layers)),
         }
     }
@@ -68,14 +68,15 @@ impl NixImage {
             ArchiveSource::file(&shown, Form::Any, file)?
         };
         let source = Arc::new(source);
-        let image = |name: &str, tag: Option<&str>, select| {
+        let image = |name: &str, tags: Vec<&str>, select| {
+            let origin = name.to_owned();
             let name = last_part(name).to_lowercase();
             let annotations = annotations(&name);
             let content = Content::Archive { source: Arc::clone(&source), select, annotations };
-            Self { origin: name.clone(), name, tag: tag.map(str::to_owned), content }
+            Self { origin, name, tags: tags.into_iter().map(str::to_owned).collect(), content }
         };
-        if let (Some(name), Some(_)) = (name, tag) {
-            return Ok(vec![image(name, tag, Select::Only)]);
+        if let (Some(name), Some(tag)) = (name, tag) {
+            return Ok(vec![image(name, vec![tag], Select::Only)]);
         }
         let read = Arc::clone(&source);
         let images = blocking(move || read.list());
@@ -85,24 +86,29 @@ impl NixImage {
             return Err(BuildError::TooManyImages { images: images.len(), most: MOST_IMAGES });
         }
         let images = images.iter().map(|listed| {
-            let (own, own_tag) = listed.names.first().map_or((None, None), |called| split(called));
-            image(name.or(own).unwrap_or(fallback), tag.or(own_tag), Select::At(listed.place()))
+            let (own, mut own_tags) = name_and_tags(&listed.names);
+            if let Some(tag) = tag {
+                own_tags = vec![tag];
+            }
+            image(name.or(own).unwrap_or(fallback), own_tags, Select::At(listed.place()))
         });
         Ok(images.collect())
     }
 
-    /// The tag that it says is its own; `latest` if it says none. One that a registry does not take must not become
+    /// The tags that it says are its own; `latest` if it says none. One that a registry does not take must not become
     /// another.
-    pub fn tag(&self) -> Result<Tag, BuildError> {
-        self.tag.as_ref().map_or_else(
-            || Ok(Tag::latest()),
-            |own| own.parse().map_err(|reason| BuildError::Tag { image: self.origin.clone(), reason }),
-        )
+    pub fn tags(&self) -> Result<Vec<Tag>, BuildError> {
+        if self.tags.is_empty() {
+            return Ok(vec![Tag::latest()]);
+        }
+        let parsed = self.tags.iter().map(|own| own.parse());
+        let parsed: Result<_, _> = parsed.collect();
+        parsed.map_err(|reason| BuildError::Tag { image: self.origin.clone(), reason })
     }
 
-    /// `given`, or else its own [`tag`](Self::tag).
-    pub fn tag_or(&self, given: Option<&Tag>) -> Result<Tag, BuildError> {
-        given.map_or_else(|| self.tag(), |tag| Ok(tag.clone()))
+    /// `given`, or else its own [`tags`](Self::tags).
+    pub fn tags_or(&self, given: Option<&Tag>) -> Result<Vec<Tag>, BuildError> {
+        given.map_or_else(|| self.tags(), |tag| Ok(vec![tag.clone()]))
     }
 
     /// What [`publish`](Self::publish) would do; none of an image that is finished, of which nothing is built.
@@ -146,6 +152,19 @@ fn split(called: &str) -> (Option<&str>, Option<&str>) {
     }
 }
 
+/// What an image with these names is called first, and the tags that it has under that.
+fn name_and_tags(names: &[String]) -> (Option<&str>, Vec<&str>) {
+    let mut own = names.iter().map(|called| split(called));
+    let Some((name, first)) = own.next() else { return (None, Vec::new()) };
+    let mut tags: Vec<&str> = first.into_iter().collect();
+    for tag in own.filter(|(other, _)| *other == name).filter_map(|(_, tag)| tag) {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    (name, tags)
+}
+
 /// What an image is called, without where it is.
 pub(super) fn last_part(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or_default()
@@ -154,6 +173,19 @@ pub(super) fn last_part(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_has_all_tags_of_its_first_name() {
+        for (names, expected) in [
+            (&["app:1", "app:latest", "app:1", "other:2"][..], (Some("app"), vec!["1", "latest"])),
+            (&["1", "latest"], (None, vec!["1", "latest"])),
+            (&["registry.example/app", "registry.example/app:2"], (Some("registry.example/app"), vec!["2"])),
+            (&[], (None, vec![])),
+        ] {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(name_and_tags(&names), expected, "{names:?}");
+        }
+    }
 
     #[test]
     fn an_archive_calls_its_images_by_name_and_tag() {

@@ -56,8 +56,11 @@ impl NixBuild<'_> {
         }
         let mut images = Vec::new();
         for value in found.images {
-            for mut image in self.images(&value, on_event, &quota).await? {
-                image.origin = wanted.below(&value.place);
+            let place = wanted.below(&value.place);
+            let of_value = self.images(&value, on_event, &quota).await?;
+            let several = of_value.len() > 1;
+            for mut image in of_value {
+                image.origin = if several { format!("{}` of `{place}", image.origin) } else { place.clone() };
                 images.push(image);
             }
         }
@@ -102,7 +105,8 @@ impl NixBuild<'_> {
         quota: &Quota<'_>,
     ) -> Result<Vec<NixImage>, BuildError> {
         let say = |line: &str| quota.say(line);
-        if let Some(stream) = value.stream()? {
+        let reading = value.clone();
+        if let Some(stream) = blocking(move || reading.stream()).await? {
             let path = self.nix.realise_image(&stream.conf, self.roots, &say).await?;
             return Ok(vec![self.layered(&path, stream.script, on_event).await?]);
         }

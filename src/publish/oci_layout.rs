@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::blob::BlobEnd;
 use super::{Blob, PublishError, Stored};
@@ -13,7 +14,12 @@ use crate::folder::NewFile;
 use crate::oci::image::canonical_json;
 use crate::oci::{Descriptor, Digest, Image, REF_NAME, Tag, media_type};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
+
+/// How long, and how often, a lock is waited for that others hold for as long as an index takes to write.
+const LOCKED: Duration = Duration::from_millis(20);
+const MOST_LOCKED: u32 = 500;
 
 /// An image layout in a folder.
 #[derive(Debug)]
@@ -30,7 +36,9 @@ impl OciLayout {
         let mark = layout.folder.join("oci-layout");
         if !mark.exists() {
             let mut files = fs::read_dir(&layout.folder).map_err(trouble(&layout.folder))?;
-            if files.next().is_some() {
+            // What somebody who was killed has left is nobody's.
+            let is_left = |file: &fs::DirEntry| file.file_name().to_string_lossy().starts_with(".tmp");
+            if !files.all(|file| file.is_ok_and(|file| is_left(&file))) {
                 let other = io::Error::other("it holds something else than an image layout");
                 return Err(trouble(&layout.folder)(other));
             }
@@ -45,7 +53,7 @@ impl OciLayout {
         }
         let blobs = layout.folder.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(trouble(&blobs))?;
-        // What is no list of images is told before anything is written for it.
+        // What is no list of images is told before a blob is written for it.
         read_index(&layout.folder.join("index.json"))?;
         Ok(layout)
     }
@@ -54,8 +62,15 @@ impl OciLayout {
     /// NFS locks no folders: there, as anywhere, one process that writes needs no lock.
     fn lock(&self) -> Result<File, PublishError> {
         let folder = File::open(&self.folder).map_err(trouble(&self.folder))?;
-        let _ = rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, FlockOperation::LockExclusive));
-        Ok(folder)
+        for _ in 0..MOST_LOCKED {
+            match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCKED),
+                Ok(()) | Err(_) => return Ok(folder),
+            }
+        }
+        Err(trouble(&self.folder)(io::Error::other(
+            "another process holds a lock on it, and does not let go",
+        )))
     }
 
     /// Writes a blob, on a thread that may block, as long as it is `wanted`. It counts once it is complete.

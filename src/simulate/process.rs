@@ -17,6 +17,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// So often in a row there is none in that time. Counted, since a machine that pauses pauses these processes, too.
 const MOST_QUIET: u128 = LINGER.as_millis() / POLL.as_millis();
 
+/// The same in all, for those that never end and go on talking.
+const MOST_IN_ALL: u128 = 10 * MOST_QUIET;
+
 /// How a cancelled driver is ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KillTimes {
@@ -110,7 +113,7 @@ fn supervise(
     let mut termed: Option<Instant> = None;
     let mut killed: Option<Instant> = None;
     let mut ended: Option<(ExitStatus, Instant)> = None;
-    let mut quiet = 0;
+    let (mut quiet, mut all_quiet) = (0, 0);
     loop {
         let open = match chunks.recv_timeout(POLL) {
             Ok(chunk) => {
@@ -120,6 +123,7 @@ fn supervise(
             }
             Err(RecvTimeoutError::Timeout) => {
                 quiet += 1;
+                all_quiet += 1;
                 true
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -129,11 +133,16 @@ fn supervise(
         };
         if ended.is_none() {
             ended = child.try_wait()?.map(|status| (status, Instant::now()));
-            quiet = 0;
+            (quiet, all_quiet) = (0, 0);
         }
         let cancel = cancel.load(Ordering::Relaxed);
         match (ended, termed, killed) {
-            (Some((status, at)), ..) if !open || quiet == MOST_QUIET || (cancel && at.elapsed() > LINGER) => {
+            (Some((status, at)), ..)
+                if !open
+                    || quiet == MOST_QUIET
+                    || all_quiet >= MOST_IN_ALL
+                    || (cancel && at.elapsed() > LINGER) =>
+            {
                 // A child that was just being started may have missed SIGTERM.
                 if open && cancel {
                     signal(Signal::KILL);
@@ -234,6 +243,17 @@ mod tests {
         let (ended, _) = shell(script, Stdout::WithStderr, &AtomicBool::new(false), PATIENT);
 
         assert_eq!(ended.exit_code, Some(7));
+    }
+
+    #[test]
+    fn what_outlives_a_driver_does_not_keep_the_runner() {
+        let script = "{ for i in $(seq 6000); do echo more; sleep 0.1; done; } & exit 7";
+        let started = Instant::now();
+
+        let (ended, _) = shell(script, Stdout::WithStderr, &AtomicBool::new(false), PATIENT);
+
+        assert_eq!(ended.exit_code, Some(7));
+        assert!(started.elapsed() < Duration::from_secs(300));
     }
 
     #[test]

@@ -94,8 +94,7 @@ impl ImageJob<'_> {
                 (_, above) => format!("{above}/{}", image.name),
             };
             let repository = self.job.repository(&name)?;
-            let tags =
-                if self.request.tags.is_empty() { vec![image.tag()?] } else { self.request.tags.clone() };
+            let tags = if self.request.tags.is_empty() { image.tags()? } else { self.request.tags.clone() };
             for tag in &tags {
                 let reference = repository.with_tag(tag);
                 if let Some(other) = taken.insert(reference.clone(), &image.origin) {

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::{Nix, NixError, SILENT};
@@ -104,7 +105,10 @@ fn environment(path: OsString) -> BTreeMap<OsString, OsString> {
 /// Where the repository of a worktree or submodule is (gitrepository-layout(5), "gitdir" and "commondir").
 fn git_folders(top: &Path) -> Vec<PathBuf> {
     let named = |file: &Path, prefix: &str| -> Option<PathBuf> {
-        let text = fs::read_to_string(file).ok()?;
+        // They are short, and nothing is waited for.
+        let mut text = String::new();
+        let opened = if file.is_file() { File::open(file).ok()? } else { return None };
+        opened.take(8192).read_to_string(&mut text).ok()?;
         file.parent()?.join(text.strip_prefix(prefix)?.trim_end_matches('\n')).canonicalize().ok()
     };
     let git = top.join(".git");
@@ -115,6 +119,8 @@ fn git_folders(top: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -50,25 +50,21 @@ impl ImageValue {
     /// Follows the derivation of a layered image of `dockerTools` to what it is made from: `NAME.tar.gz` is made by
     /// `stream-NAME` and nothing but compressed, and that is made from `NAME-conf.json` and a script. None of anything
     /// else, whatever it may use.
-    pub fn stream(&self) -> Result<Option<Stream>, NixError> {
+    pub fn stream(&self) -> Option<Stream> {
         let name = self.derivation.name();
-        let derivation = derivation(&self.derivation.drv)?;
-        let of_archive = match archive_of(name) {
-            Some(base) => archived(&derivation, &format!("stream-{base}.drv"))?.map(|stream| (base, stream)),
-            None => None,
-        };
+        // One that cannot be read is built, as anything else.
+        let derivation = derivation(&self.derivation.drv).ok()?;
+        let of_archive = archive_of(name)
+            .and_then(|base| Some((base, archived(&derivation, &format!("stream-{base}.drv"))?)));
         // Images may be called `stream-NAME`, and streams like archives.
         let of_stream = || Some((name.strip_prefix("stream-")?, derivation));
-        let Some((base, stream)) = of_archive.or_else(of_stream) else { return Ok(None) };
-        let Some(conf) = input(&stream, &format!("{base}-conf.json.drv")) else { return Ok(None) };
-        let script = match input(&stream, "stream.drv") {
-            Some(script) => {
-                self::derivation(script)?.sources.into_iter().find(|it| it.name().ends_with(".py"))
-            }
-            None => None,
-        };
+        let (base, stream) = of_archive.or_else(of_stream)?;
+        let conf = input(&stream, &format!("{base}-conf.json.drv"))?;
+        let script = input(&stream, "stream.drv").and_then(|script| self::derivation(script).ok());
+        let script =
+            script.and_then(|it| it.sources.into_iter().find(|source| source.name().ends_with(".py")));
         let conf = ImageDerivation { installable: format!("{conf}!out"), drv: conf.clone() };
-        Ok(Some(Stream { conf, script }))
+        Some(Stream { conf, script })
     }
 
     /// Whether the two are one image under two names.
@@ -257,12 +253,10 @@ impl Nix {
 }
 
 /// The input called `stream` of an archive that is what its script writes.
-fn archived(archive: &Derivation, stream: &str) -> Result<Option<Derivation>, NixError> {
-    let Some(stream) = input(archive, stream) else { return Ok(None) };
-    let stream = derivation(stream)?;
-    let variables = archive.environment.get("buildCommand").zip(stream.environment.get("out"));
-    let is_it = variables.is_some_and(|(command, script)| only_compresses(command, script));
-    Ok(is_it.then_some(stream))
+fn archived(archive: &Derivation, stream: &str) -> Option<Derivation> {
+    let stream = derivation(input(archive, stream)?).ok()?;
+    let (command, script) = (archive.environment.get("buildCommand")?, stream.environment.get("out")?);
+    only_compresses(command, script).then_some(stream)
 }
 
 /// The one derivation that another needs and that is called so.
