@@ -1,7 +1,7 @@
 //! A program that writes an archive to its standard output, as those of dockerTools' `streamLayeredImage` do.
 
 use std::error::Error;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -163,17 +163,23 @@ fn exit_status(child: &Child) -> io::Result<Option<ExitStatus>> {
 
 /// The end of what `stream` gives, however much it is.
 fn last_words(mut stream: impl Read) -> Vec<u8> {
-    let mut end = Vec::new();
-    let mut buffer = [0; KEPT];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(read @ 1..) => {
-                end.extend_from_slice(&buffer[..read]);
-                end.drain(..end.len().saturating_sub(KEPT));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return end,
-        }
+    let mut end = End(Vec::new());
+    let _ = io::copy(&mut stream, &mut end);
+    end.0
+}
+
+/// Keeps the last [`KEPT`] bytes.
+struct End(Vec<u8>);
+
+impl Write for End {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        self.0.drain(..self.0.len().saturating_sub(KEPT));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -181,23 +187,11 @@ fn last_words(mut stream: impl Read) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// Gives what it has, and is interrupted before each piece.
-    struct Interrupted(Vec<&'static str>, bool);
-
-    impl Read for Interrupted {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.1 = !self.1;
-            if self.1 {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            let Some(piece) = self.0.pop() else { return Ok(0) };
-            buffer[..piece.len()].copy_from_slice(piece.as_bytes());
-            Ok(piece.len())
-        }
-    }
-
     #[test]
-    fn words_go_on_after_a_signal() {
-        assert_eq!(last_words(Interrupted(vec!["two", "one, "], false)), b"one, two");
+    fn the_end_is_kept() {
+        let said = format!("{}{}", "a".repeat(100_000), "b".repeat(KEPT - 1));
+
+        assert_eq!(last_words(said.as_bytes()), format!("a{}", "b".repeat(KEPT - 1)).as_bytes());
+        assert_eq!(last_words(&b"boom"[..]), b"boom");
     }
 }

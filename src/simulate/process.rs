@@ -1,6 +1,6 @@
 //! One call of the driver: a process group, its output, and how it is ended.
 
-use std::io::{self, Read};
+use std::io::{self, PipeReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,17 +88,25 @@ pub(super) fn call(
 
 type Chunk = (Stdout, Vec<u8>);
 
-fn read_all(mut pipe: impl Read + Send + 'static, name: Stdout, chunks: Sender<Chunk>) {
-    thread::spawn(move || {
-        let mut buffer = [0u8; 8192];
-        loop {
-            match pipe.read(&mut buffer) {
-                Ok(length @ 1..) if chunks.send((name, buffer[..length].to_vec())).is_ok() => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => return,
-            }
-        }
-    });
+/// Sends on what comes out of a pipe, until it ends or nobody listens.
+fn read_all(mut pipe: PipeReader, name: Stdout, chunks: Sender<Chunk>) {
+    thread::spawn(move || io::copy(&mut pipe, &mut Chunks { name, to: chunks }));
+}
+
+struct Chunks {
+    name: Stdout,
+    to: Sender<Chunk>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.to.send((self.name, bytes.to_vec()));
+        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn supervise(
@@ -191,31 +199,6 @@ mod tests {
         assert_eq!((together.exit_code, printed.as_str()), (Some(7), "1\n2\n3\n"));
         let (apart, printed) = shell(script, Stdout::Apart, &never, PATIENT);
         assert_eq!((apart.stdout.as_slice(), printed.as_str()), (&b"1\n3\n"[..], "2\n"));
-    }
-
-    /// Gives what it has, and is interrupted before each piece.
-    struct Interrupted(Vec<&'static str>, bool);
-
-    impl Read for Interrupted {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.1 = !self.1;
-            if self.1 {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            let Some(piece) = self.0.pop() else { return Ok(0) };
-            buffer[..piece.len()].copy_from_slice(piece.as_bytes());
-            Ok(piece.len())
-        }
-    }
-
-    #[test]
-    fn output_goes_on_after_a_signal() {
-        let (sender, chunks) = channel();
-
-        read_all(Interrupted(vec!["two", "one, "], false), Stdout::Apart, sender);
-
-        let all: Vec<u8> = chunks.iter().flat_map(|(_, bytes)| bytes).collect();
-        assert_eq!(all, b"one, two");
     }
 
     /// The child ends long before its output has been printed.
