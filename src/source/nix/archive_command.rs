@@ -1,10 +1,13 @@
 //! Tells the archives of `buildLayeredImage` from what others make of an image, by the command that builds them.
 //!
 //! Since nixpkgs 20.09 it is `SCRIPT | pigz -nT > $out`: what the script of `streamLayeredImage` writes, compressed. Later
-//! ones have other options, `zstd`, or `cat` for no compression. Whatever else is done may change the image.
+//! ones have other options, `zstd`, or `cat` for no compression. Whatever else is done, or unknown, may change the image.
 
-/// What compresses archives. It is given options, none of which names a file.
+/// What compresses archives. It is given no options but those that nixpkgs uses.
 const COMPRESSORS: [&str; 3] = ["pigz", "gzip", "zstd"];
+
+/// The last of their levels that no option has to unlock.
+const BEST: u32 = 19;
 
 /// Whether `command` puts what `script` writes into the output of a derivation, compressed or not, and does nothing else.
 pub(super) fn only_compresses(command: &str, script: &str) -> bool {
@@ -18,11 +21,17 @@ pub(super) fn only_compresses(command: &str, script: &str) -> bool {
     *first == script && compresses
 }
 
-/// Whether a word is an option that says no more than how much to compress.
+/// Whether a word is an option that says no more than how much to compress, and on how many processors.
 fn is_plain(option: &str) -> bool {
-    let option = option.replace("$NIX_BUILD_CORES", "");
-    option.starts_with('-')
-        && option.chars().all(|character| character.is_ascii_alphanumeric() || character == '-')
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(letters) = option.strip_prefix('-') else { return false };
+    if is_number(letters) {
+        return letters.parse().is_ok_and(|level: u32| level <= BEST);
+    }
+    match letters.strip_prefix(['p', 'T']) {
+        Some(processors) => processors == "$NIX_BUILD_CORES" || is_number(processors),
+        None => ["n", "nT", "nTR", "-no-name"].contains(&letters),
+    }
 }
 
 #[cfg(test)]
@@ -39,7 +48,9 @@ mod tests {
             "pigz -p$NIX_BUILD_CORES -nTR",
             "zstd -T$NIX_BUILD_CORES",
             "cat",
+            "pigz -n -p8",
             "gzip --no-name -9",
+            "zstd -T0 -19",
         ] {
             assert!(only_compresses(&format!("{SCRIPT} | {compressor} > $out"), SCRIPT), "{compressor}");
             assert!(
@@ -64,6 +75,14 @@ mod tests {
             "SCRIPT | cat - file > $out",
             "SCRIPT | zstd --patch-from=file > $out",
             "SCRIPT | pigz -$(edit) > $out",
+            "SCRIPT | gzip -d > $out",
+            "SCRIPT | zstd -t > $out",
+            "SCRIPT | gzip --help > $out",
+            "SCRIPT | zstd -ofile > $out",
+            "SCRIPT | pigz -pT > $out",
+            "SCRIPT | pigz -p8$NIX_BUILD_CORES > $out",
+            "SCRIPT | zstd -20 > $out",
+            "SCRIPT | zstd - > $out",
             "SCRIPT | pigz -n; > $out",
             "SCRIPT | pigz > $out.tmp",
             "SCRIPT | pigz > $out && edit $out",
