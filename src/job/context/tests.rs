@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const GITLAB_14: &str = include_str!("../../../tests/fixtures/payload/gitlab-14.7.json");
+pub(in crate::job) const GITLAB_14: &str = include_str!("../../../tests/fixtures/payload/gitlab-14.7.json");
 const GITLAB_17: &str = include_str!("../../../tests/fixtures/payload/gitlab-17-overrides.json");
 const GITLAB_19: &str = include_str!("../../../tests/fixtures/payload/gitlab-19-dependency-proxy.json");
 
