@@ -22,7 +22,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-pub use self::output::read_end;
+pub use self::output::{MAX_LINE, read_end};
 pub use self::processes::Descendants;
 
 /// How programs of a job are kept apart from the host.

@@ -4,8 +4,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Longer lines are cut: nobody reads them.
-const MAX_LINE: usize = 4 << 10;
+/// Longer lines are cut to so many bytes: nobody reads them.
+pub const MAX_LINE: usize = 4 << 10;
 
 /// Reads `stream` to its end and gives its last bytes, `limit` of them if there are as many. Every
 /// line is shown to `on_line` as it comes.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use super::error::{NixError, is_of_host};
 use super::user_info::without_user_info;
 use super::{Nix, Progress, Said};
-use crate::sandbox::{View, read_end};
+use crate::sandbox::{MAX_LINE, View, read_end};
 
 /// Arguments per call: Linux takes 2 MiB of them, and a store path may have 255 bytes.
 pub(super) const PATHS_PER_CALL: usize = 2000;
@@ -105,10 +105,19 @@ impl Nix {
     async fn read_log(&self, stderr: impl AsyncRead + Unpin, progress: Progress<'_>) -> io::Result<String> {
         let end = read_end(stderr, MAX_LOG, |line| {
             if STEPS.iter().any(|step| line.starts_with(step)) {
+                // The last word of a line that was cut may be half a URL.
+                let line =
+                    if line.len() < MAX_LINE { line } else { line.rsplit_once(' ').unwrap_or_default().0 };
                 progress(&String::from_utf8_lossy(&without_user_info(line.as_bytes())));
             }
         });
-        let said = without_user_info(&end.await?);
+        let mut said = end.await?;
+        if said.len() == MAX_LOG {
+            // So may be the first word of a log that was.
+            let first = said.iter().position(u8::is_ascii_whitespace).unwrap_or(MAX_LOG);
+            said.drain(..first);
+        }
+        let said = without_user_info(&said);
         if let Ok(mut log) = self.log.lock() {
             log.extend_from_slice(&said);
             let surplus = log.len().saturating_sub(MAX_LOG);
@@ -123,4 +132,44 @@ async fn read(stream: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>>
     let mut bytes = Vec::new();
     stream.take(limit).read_to_end(&mut bytes).await?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::sandbox::Sandbox;
+    use crate::source::nix::NixSettings;
+
+    /// The steps that are told of what a command says, its end, and the log.
+    fn told(said: &[u8]) -> (Vec<String>, String, Vec<u8>) {
+        let nix = Nix::new(NixSettings::default(), Sandbox::None);
+        let steps = Mutex::new(Vec::new());
+        let progress = |line: &str| steps.lock().unwrap().push(line.to_owned());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let end = runtime.block_on(nix.read_log(said, &progress)).unwrap();
+        (steps.into_inner().unwrap(), end, nix.log())
+    }
+
+    #[test]
+    fn a_cut_within_a_url_tells_no_password() {
+        let mut line = format!("downloading '{} https://u:", "x".repeat(4000));
+        line.push_str(&"p".repeat(5000));
+        line.push_str("@host/x'...");
+        let (steps, end, _) = told(line.as_bytes());
+        assert_eq!(steps, [format!("downloading '{}", "x".repeat(4000))]);
+        assert!(end.ends_with(" https://host/x'..."), "{end}");
+
+        let (steps, ..) = told(b"copying path 'x' from 'https://u:p@host'...\n");
+        assert_eq!(steps, ["copying path 'x' from 'https://host'..."]);
+
+        // The log begins within the password.
+        let mut said = b"error: https://u:canary@host/x\n".to_vec();
+        said.resize(MAX_LOG + 20, b'x');
+        said.splice(MAX_LOG + 10.., *b"\nerror: x\n");
+        let (_, end, log) = told(&said);
+        assert!(!String::from_utf8_lossy(&log).contains("ary@"), "{:?}", &log[..20]);
+        assert!(end.ends_with("\nerror: x\n"));
+    }
 }

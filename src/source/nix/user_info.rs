@@ -7,7 +7,8 @@ pub(super) fn without_user_info(text: &[u8]) -> Vec<u8> {
     while let Some(at) = rest.windows(3).position(|bytes| bytes == b"://") {
         let (before, url) = rest.split_at(at + 3);
         shown.extend_from_slice(before);
-        let ends = |byte: &u8| byte.is_ascii_whitespace() || b"/?#'\"`<>".contains(byte);
+        // A quote may stand in a password; where it ends a URL, no `@` follows in the same word.
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || b"/?#".contains(byte);
         let authority = &url[..url.iter().position(ends).unwrap_or(url.len())];
         let host = authority.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
         rest = &url[host..];
@@ -26,6 +27,11 @@ mod tests {
             ("at 'https://u:p@host:1/a@b' and http://t@x.", "at 'https://host:1/a@b' and http://x."),
             ("git+ssh://git@host/x \"ftp://a:b@c@d\"", "git+ssh://host/x \"ftp://d\""),
             ("https://host/x you@example.org", "https://host/x you@example.org"),
+            ("https://u:p'w\"`<>@host/x", "https://host/x"),
+            (
+                "'https://host' or 'https://host/you@example.org'",
+                "'https://host' or 'https://host/you@example.org'",
+            ),
             ("a://", "a://"),
             ("://u:p@", "://"),
         ] {
