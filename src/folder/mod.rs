@@ -119,7 +119,11 @@ impl Folder {
 
     /// Whether a link leads out of the folder on the way to `file`.
     pub fn leads_out(&self, file: impl AsRef<Path>) -> bool {
-        self.dir.metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        // `cap_std` says so itself; what the system refuses has a number.
+        let is_own = |error: io::Error| error.raw_os_error().is_none();
+        self.dir
+            .metadata(file)
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied && is_own(error))
     }
 
     /// The bytes of `file`, of which there may be `limit`.
@@ -189,7 +193,7 @@ pub fn make_way(base: &Path, relative: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use rustix::fs::FileType;
 
@@ -211,6 +215,25 @@ mod tests {
             assert!(folder.write(&format!("{file}/x"), b"y").is_err(), "{file} was written");
         }
         assert_eq!(fs::read(temporary.path().join("secret")).unwrap(), b"canary");
+    }
+
+    #[test]
+    fn a_folder_that_nobody_may_enter_leads_nowhere() {
+        let temporary = tempfile::tempdir().unwrap();
+        let closed = temporary.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+        symlink("..", temporary.path().join("up")).unwrap();
+        symlink("circle", temporary.path().join("circle")).unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+
+        for file in ["up", "up/file", "../file", "/etc/passwd"] {
+            assert!(folder.leads_out(file), "{file}");
+        }
+        // Root may enter it, and finds nothing.
+        for file in ["closed/file", "circle", "missing"] {
+            assert!(!folder.leads_out(file), "{file}");
+        }
     }
 
     #[test]
