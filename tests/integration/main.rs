@@ -24,9 +24,11 @@ mod expressions;
 mod fixtures;
 #[cfg(test)]
 mod flakes;
+#[cfg(test)]
 mod get_env;
 #[cfg(test)]
 mod host;
+#[cfg(test)]
 mod hostile_expressions;
 #[cfg(test)]
 mod images;
