@@ -4,13 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use nixlayer::nix::System;
-use nixlayer::oci::Digest;
+use nixlayer::oci::{Digest, REF_NAME};
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, fail, succeed, write};
 use crate::seed::{Seed, gzip, layer};
-
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// A layout in the folder `layout` of a machine, on its way.
 struct Layout(PathBuf);

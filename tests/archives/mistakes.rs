@@ -121,7 +121,7 @@ fn names_that_give_no_tag_are_left_out_aloud() {
 #[test]
 fn what_takes_other_options_says_which() {
     let machine = Machine::new();
-    // A window of a gigabyte: only what is longer gets one.
+    // A window of a gigabyte, which zstd gives a small file, too, while it does not know how long that will be.
     let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
     zstd.long_distance_matching(true).unwrap();
     zstd.window_log(30).unwrap();
@@ -155,7 +155,7 @@ fn what_takes_other_options_says_which() {
     }
 }
 
-/// An archive of a gigabyte's dictionary, and one with a member that leaves out what is zero.
+/// What xz has compressed with a dictionary of 256 MiB, and an archive with a member that leaves out what is zero.
 const MEMORY: &str = r#"
 import io, lzma, tarfile
 filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 28, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 64}]
