@@ -52,7 +52,8 @@ impl From<NixError> for Failure {
                 Self::build(error, fix)
             }
             NixError::Untracked { file, ignored, .. } => {
-                let fix = format!("run `git add {}{file}`", if *ignored { "--force " } else { "" });
+                let force = if *ignored { "--force " } else { "" };
+                let fix = format!("run `git add --intent-to-add {force}{}`", shell_word(file));
                 Self::build(error, fix)
             }
             NixError::Git { .. } => Self::build(error, "mend the checkout until `git ls-files` works in it"),
@@ -67,6 +68,12 @@ impl From<NixError> for Failure {
             NixError::Host { .. } | NixError::BrokenOff { .. } | NixError::Answer { .. } => Self::system(error),
         }
     }
+}
+
+/// A file as a word for a shell.
+fn shell_word(file: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,@%".contains(&byte);
+    if file.bytes().all(is_plain) { file.to_owned() } else { format!("'{}'", file.replace('\'', r"'\''")) }
 }
 
 impl From<ReadError> for Failure {
@@ -142,6 +149,26 @@ impl From<BinaryCacheError> for Failure {
                 | CacheFault::NarHash { .. }
                 | CacheFault::Gone => Self::system(error),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_git_does_not_track_is_added_by_a_line_for_a_shell() {
+        for (file, ignored, expected) in [
+            ("lib/tool.nix", false, "run `git add --intent-to-add lib/tool.nix`"),
+            ("build/tool.nix", true, "run `git add --intent-to-add --force build/tool.nix`"),
+            ("it's a $TOOL", false, r"run `git add --intent-to-add 'it'\''s a $TOOL'`"),
+        ] {
+            let error = NixError::Untracked { file: file.to_owned(), ignored, said: None };
+
+            let failure = Failure::from(error).to_string();
+
+            assert!(failure.ends_with(&format!("\n  fix:   {expected}")), "{failure}");
         }
     }
 }

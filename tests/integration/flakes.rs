@@ -237,7 +237,7 @@ fn files_that_git_does_not_track_are_named_with_what_mends_it() {
         [["image.yaml", "--to", "oci:out"], [".#app", "--to", "oci:out"], [".", "--to", "oci:out"]]
     {
         let error = refused(&job.build(&arguments, &[]));
-        let expected = "error: `flake.nix` is not there for Nix: Git does not track it\n  fix:   run `git add flake.nix`\n";
+        let expected = "error: `flake.nix` is not there for Nix: Git does not track it\n  fix:   run `git add --intent-to-add flake.nix`\n";
         assert_eq!(error, expected);
     }
     commit(&project);
@@ -247,14 +247,17 @@ fn files_that_git_does_not_track_are_named_with_what_mends_it() {
         error.contains("error: `other/lib/tool.sh` is not there for Nix: Git does not track it\n"),
         "{error}"
     );
-    assert!(error.contains("\n  fix:   run `git add other/lib/tool.sh`\n"), "{error}");
+    assert!(error.contains("\n  fix:   run `git add --intent-to-add other/lib/tool.sh`\n"), "{error}");
     // One that is ignored is not added by itself.
     let job = job
         .file("other/flake.nix", &FLAKE.replace("${self}", "${import ./build/tool.nix}"))
         .file("other/build/tool.nix", "");
     let job = job.file("image.yaml", &SPEC.replace(".#", "./other#"));
     let error = refused(&job.build(&["image.yaml", "--to", "oci:out"], &[]));
-    assert!(error.contains("\n  fix:   run `git add --force other/build/tool.nix`\n"), "{error}");
+    assert!(
+        error.contains("\n  fix:   run `git add --intent-to-add --force other/build/tool.nix`\n"),
+        "{error}"
+    );
 }
 
 #[test]
