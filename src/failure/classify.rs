@@ -117,7 +117,7 @@ impl From<BuildError> for Failure {
             BuildError::LeadsOut { .. } => Self::build(error, OUTSIDE),
             BuildError::FlakeFile { ref folder } => {
                 let flake = if folder == "." { folder.clone() } else { format!("./{folder}") };
-                let fix = format!("name an output of it, as in `{flake}#image`, or `{folder}` for its `default`");
+                let fix = format!("name an output of it, as in `{flake}#image` or `{flake}#default`");
                 Self::build(error, fix)
             }
             BuildError::NoExpression { .. } | BuildError::NoFlake { .. } => {
