@@ -11,7 +11,8 @@ use super::NixError;
 use crate::nix::{Derivation, StorePath};
 use crate::source::store_file;
 
-/// More than Nix evaluates in the memory of a machine.
+/// So much is read of one at the most: that of a package has some kilobytes, and one that lists others some hundred bytes
+/// for each.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// A derivation that was only ever evaluated; its variables say what was wanted to be known.
