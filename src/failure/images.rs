@@ -4,7 +4,7 @@ use std::io;
 
 use super::Failure;
 use super::classify::is_of_host;
-use crate::source::JsonError;
+use crate::source::KeyError;
 use crate::source::archive::{ArchiveError, ArchiveFault};
 use crate::source::nix2container::{ImageJsonError, LayerError};
 
@@ -83,13 +83,13 @@ impl From<ImageJsonError> for Failure {
                 Self::build(error, "name the file that `buildImage` makes, or make several images of it")
             }
             ImageJsonError::Version { .. } => Self::build(error, "use nix2container 1.0"),
-            ImageJsonError::Key(JsonError::Unknown { .. }) => {
+            ImageJsonError::Key(KeyError::Unknown { .. }) => {
                 Self::build(error, "leave out of the Nix file what nix2container 1.0 does not know")
             }
             ImageJsonError::Json { .. } => {
                 Self::build(error, "name the file that nix2container's `buildImage` makes")
             }
-            ImageJsonError::Key(JsonError::Value { .. }) => {
+            ImageJsonError::Key(KeyError::Value { .. }) => {
                 Self::build(error, "correct what `buildImage` or `buildLayer` is given in the Nix file")
             }
         }

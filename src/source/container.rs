@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::json::{Item, JsonError};
+use super::json::{Item, KeyError};
 use crate::nix::shown;
 
 /// What may stand at a key.
@@ -76,10 +76,7 @@ pub(super) const HISTORY: &[(&str, Shape)] = &[
 ];
 
 /// The members of an object, those of `known` by these names, without what says nothing. Others stay as they are.
-pub(super) fn normalised(
-    object: &Item<'_>,
-    known: &[(&str, Shape)],
-) -> Result<Map<String, Value>, JsonError> {
+pub(super) fn normalised(object: &Item<'_>, known: &[(&str, Shape)]) -> Result<Map<String, Value>, KeyError> {
     let mut normal = Map::new();
     for (name, item) in object.members()? {
         let same = |(key, _): &&(&str, Shape)| key.eq_ignore_ascii_case(name);
@@ -99,7 +96,7 @@ pub(super) fn normalised(
 
 impl Shape {
     /// The value as it is written, or nothing if it says nothing.
-    fn read(self, item: &Item<'_>) -> Result<Option<Value>, JsonError> {
+    fn read(self, item: &Item<'_>) -> Result<Option<Value>, KeyError> {
         let mut value = item.value.clone();
         match self {
             _ if item.value.is_null() => {}

@@ -13,5 +13,5 @@ pub mod nix2container;
 pub mod store_file;
 mod store_paths;
 
-pub use json::JsonError;
+pub use json::KeyError;
 pub use store_paths::{ReadError, StorePaths, Upcoming};

@@ -1,6 +1,6 @@
 //! Why a file is no `conf.json`.
 
-use crate::source::JsonError;
+use crate::source::KeyError;
 
 /// Why a text is not what `dockerTools` writes of a layered image.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum ConfError {
     },
     /// A value of the container's configuration cannot be.
     #[error(transparent)]
-    Config(#[from] JsonError),
+    Config(#[from] KeyError),
 }
 
 impl ConfError {

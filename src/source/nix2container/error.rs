@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::source::json::JsonError;
+use crate::source::json::KeyError;
 
 /// Why a file is no plan of an image.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum ImageJsonError {
     },
     /// What stands at a key cannot be used.
     #[error(transparent)]
-    Key(#[from] JsonError),
+    Key(#[from] KeyError),
 }
 
 /// Why the tar of a layer did not come to its end.

@@ -8,7 +8,7 @@ use super::{ImageJsonError, Layer};
 use crate::nix::Compression;
 use crate::oci::{DiffId, Digest};
 use crate::source::container::{CONFIG, HISTORY, normalised};
-use crate::source::json::{Item, JsonError};
+use crate::source::json::{Item, KeyError};
 
 const VERSION: u64 = 1;
 
@@ -71,7 +71,7 @@ fn json(file: &str, bytes: &[u8]) -> Result<Value, ImageJsonError> {
     serde_json::from_slice(bytes).map_err(|source| ImageJsonError::Json { file: file.to_owned(), source })
 }
 
-fn architecture(item: &Item<'_>) -> Result<String, JsonError> {
+fn architecture(item: &Item<'_>) -> Result<String, KeyError> {
     let name = item.text()?;
     let good = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if name.is_empty() || name.len() > 20 || !good {
@@ -80,12 +80,12 @@ fn architecture(item: &Item<'_>) -> Result<String, JsonError> {
     Ok(name.to_owned())
 }
 
-fn time(item: &Item<'_>) -> Result<String, JsonError> {
+fn time(item: &Item<'_>) -> Result<String, KeyError> {
     item.parsed::<jiff::Timestamp>("time of RFC 3339")?;
     Ok(item.text()?.to_owned())
 }
 
-fn layers(list: &Item<'_>) -> Result<Vec<Layer>, JsonError> {
+fn layers(list: &Item<'_>) -> Result<Vec<Layer>, KeyError> {
     let items = list.list()?;
     if items.len() > MOST_LAYERS {
         return Err(list.error(format_args!("has more than {MOST_LAYERS} layers")));
@@ -98,7 +98,7 @@ fn layers(list: &Item<'_>) -> Result<Vec<Layer>, JsonError> {
     Ok(layers)
 }
 
-fn layer(layer: &Item<'_>, patterns: &mut usize) -> Result<Layer, JsonError> {
+fn layer(layer: &Item<'_>, patterns: &mut usize) -> Result<Layer, KeyError> {
     let digest: Digest = layer.require("digest")?.parsed("digest")?;
     let id = layer.require("diff_ids")?;
     let diff_id: DiffId = id.parsed("digest")?;
@@ -127,7 +127,7 @@ fn layer(layer: &Item<'_>, patterns: &mut usize) -> Result<Layer, JsonError> {
 }
 
 /// Image specification, "Layer Media Types"; Docker's names mean the same.
-fn compression(media_type: &Item<'_>) -> Result<Compression, JsonError> {
+fn compression(media_type: &Item<'_>) -> Result<Compression, KeyError> {
     let text = media_type.text()?;
     let kind = ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"]
         .iter()
@@ -140,12 +140,12 @@ fn compression(media_type: &Item<'_>) -> Result<Compression, JsonError> {
     }
 }
 
-fn archive(item: &Item<'_>, compression: Compression) -> Result<Archive, JsonError> {
+fn archive(item: &Item<'_>, compression: Compression) -> Result<Archive, KeyError> {
     Archive::parse(item.text()?, compression)
         .ok_or_else(|| item.error("is not the path of a file in `/nix/store`"))
 }
 
-fn layer_paths(list: &Item<'_>, patterns: &mut usize) -> Result<Vec<LayerPath>, JsonError> {
+fn layer_paths(list: &Item<'_>, patterns: &mut usize) -> Result<Vec<LayerPath>, KeyError> {
     let mut paths = Vec::new();
     for item in list.list()? {
         item.knows(&["path", "options"])?;

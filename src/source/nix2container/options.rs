@@ -1,7 +1,7 @@
 //! What becomes of a store path on its way into a layer: it may move, and its files may change hands.
 
 use super::pattern::Pattern;
-use crate::source::json::{Item, JsonError};
+use crate::source::json::{Item, KeyError};
 
 /// Expressions that one path may have; all of them are in memory while it is read.
 const MOST_PERMISSIONS: usize = 256;
@@ -38,7 +38,7 @@ pub(super) struct Permissions {
 }
 
 impl Options {
-    pub(super) fn parse(options: &Item<'_>) -> Result<Self, JsonError> {
+    pub(super) fn parse(options: &Item<'_>) -> Result<Self, KeyError> {
         options.knows(&["rewrite", "perms"])?;
         let rewrite = options.get("rewrite")?.map(|item| Rewrite::parse(&item)).transpose()?.flatten();
         let mut permissions = Vec::new();
@@ -60,7 +60,7 @@ impl Options {
 
 impl Rewrite {
     /// nix2container writes an empty expression where it has none.
-    fn parse(rewrite: &Item<'_>) -> Result<Option<Self>, JsonError> {
+    fn parse(rewrite: &Item<'_>) -> Result<Option<Self>, KeyError> {
         rewrite.knows(&["regex", "repl"])?;
         let Some(regex) = rewrite.get("regex")? else { return Ok(None) };
         if regex.text()?.is_empty() {
@@ -75,7 +75,7 @@ impl Rewrite {
 }
 
 impl Permissions {
-    fn parse(entry: &Item<'_>) -> Result<Self, JsonError> {
+    fn parse(entry: &Item<'_>) -> Result<Self, KeyError> {
         entry.knows(&["regex", "mode", "uid", "gid", "uname", "gname"])?;
         let id = |key| {
             let id = entry.get(key)?.map_or(Ok(0), |item| item.number(u32::MAX.into()))?;
@@ -95,11 +95,11 @@ impl Permissions {
     }
 }
 
-fn pattern(item: &Item<'_>) -> Result<Pattern, JsonError> {
+fn pattern(item: &Item<'_>) -> Result<Pattern, KeyError> {
     Pattern::new(item.text()?).ok_or_else(|| item.error("is no regular expression that can be used here"))
 }
 
-fn mode(item: &Item<'_>) -> Result<Option<u32>, JsonError> {
+fn mode(item: &Item<'_>) -> Result<Option<u32>, KeyError> {
     let text = item.text()?;
     if text.is_empty() {
         return Ok(None);
