@@ -34,7 +34,9 @@ pub struct NixBuild<'a> {
     pub nix: &'a Nix,
     /// A folder for garbage collector roots, to be kept until the images are published.
     pub roots: &'a Path,
-    /// Variables of the job, of which an expression sees GitLab's own that hold no secret.
+    /// Variables of the job, those that GitLab lists as public; on the command line, all of the environment. An
+    /// expression sees those called `CI_…` but `CI_REPOSITORY_URL` and what has `TOKEN`, `PASSWORD`, `JWT`, `SECRET` or
+    /// `PRIVATE_KEY` in its name.
     pub variables: BTreeMap<String, String>,
     /// Annotations of the manifests.
     pub annotations: BTreeMap<String, String>,
