@@ -3,6 +3,8 @@
 //! A job may leave links anywhere in its folders, also while the driver is looking. So every file
 //! of a job is opened beneath its folder by [`cap_std`], which asks the kernel to refuse any way out
 //! (`openat2` with `RESOLVE_BENEATH`), and a tree is removed through open folders, never by path.
+//!
+//! Folders of our own get files that are whole, or none ([`NewFile`]).
 
 mod new_file;
 mod private;

@@ -58,6 +58,23 @@ pub struct View {
     pub working_directory: PathBuf,
 }
 
+impl View {
+    /// Of the host's programs, in `working_directory`, without a network.
+    pub fn of_programs(environment: BTreeMap<OsString, OsString>, working_directory: PathBuf) -> Self {
+        Self {
+            read_only: Vec::new(),
+            placed: Vec::new(),
+            script: None,
+            writable: Vec::new(),
+            host: true,
+            network: false,
+            tmp: None,
+            environment,
+            working_directory,
+        }
+    }
+}
+
 /// Where a program in bubblewrap finds the script of its [`View`].
 const SCRIPT: &str = "/run/nixlayer/script";
 
@@ -134,17 +151,8 @@ impl Sandbox {
 
     /// Starts a program that does nothing, to see whether this host lets programs be kept apart.
     pub async fn try_out(&self) -> io::Result<()> {
-        let view = View {
-            read_only: Vec::new(),
-            placed: Vec::new(),
-            script: None,
-            writable: Vec::new(),
-            host: true,
-            network: false,
-            tmp: None,
-            environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin:/run/current-system/sw/bin".into())]),
-            working_directory: PathBuf::from("/"),
-        };
+        let path = BTreeMap::from([("PATH".into(), "/usr/bin:/bin:/run/current-system/sw/bin".into())]);
+        let view = View::of_programs(path, PathBuf::from("/"));
         let mut command = self.command(&view, OsStr::new("true"));
         let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().await?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

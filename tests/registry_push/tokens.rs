@@ -151,6 +151,18 @@ async fn checking_changes_nothing() {
     assert_eq!(log.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["/v2/", "/jwt/auth", "/jwt/auth"]);
 }
 
+/// A registry whose token endpoint answers everybody the same.
+async fn with_token_endpoint(status: u16, body: &'static str) -> Scripted {
+    Scripted::start(move |address, request, _| match request.uri().path() {
+        "/jwt/auth" => reply(status, &[], body),
+        _ => {
+            let challenge = format!("Bearer realm=\"http://{address}/jwt/auth\",service=\"r\"");
+            reply(401, &[("www-authenticate", &challenge)], "")
+        }
+    })
+    .await
+}
+
 /// Bodies of GitLab's token endpoint, and what they mean.
 #[tokio::test]
 async fn refusals_of_the_token_endpoint_are_told_apart() {
@@ -169,14 +181,7 @@ async fn refusals_of_the_token_endpoint_are_told_apart() {
         (200, "<html>", |error| matches!(error, AuthError::TokenUnreadable { .. })),
     ];
     for (status, body, expected) in cases {
-        let server = Scripted::start(move |address, request, _| match request.uri().path() {
-            "/jwt/auth" => reply(status, &[], body),
-            _ => {
-                let challenge = format!("Bearer realm=\"http://{address}/jwt/auth\",service=\"r\"");
-                reply(401, &[("www-authenticate", &challenge)], "")
-            }
-        })
-        .await;
+        let server = with_token_endpoint(status, body).await;
         let destination = destination(server.address, "team/app", credentials());
 
         let error = destination.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();
@@ -193,14 +198,7 @@ async fn nobody_is_asked_to_log_in_however_the_token_endpoint_refuses() {
     // The payload says `"access":[]`.
     let nothing = r#"{"token":"e30.eyJhY2Nlc3MiOltdfQ.c2ln"}"#;
     for (status, body) in [(401, ""), (403, denied), (200, nothing)] {
-        let server = Scripted::start(move |address, request, _| match request.uri().path() {
-            "/jwt/auth" => reply(status, &[], body),
-            _ => {
-                let challenge = format!("Bearer realm=\"http://{address}/jwt/auth\",service=\"r\"");
-                reply(401, &[("www-authenticate", &challenge)], "")
-            }
-        })
-        .await;
+        let server = with_token_endpoint(status, body).await;
         let nobody = destination(server.address, "team/app", Credentials::Anonymous);
 
         let error = nobody.put_blob(&|| blob(bytes(10, 0))).await.unwrap_err();

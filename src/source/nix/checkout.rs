@@ -1,6 +1,6 @@
 //! Which files of a folder Git tracks.
 //!
-//! Git itself says it, as it does to Nix' own commands. It runs in a sandbox that shows it the checkout and no more, since
+//! Git itself says it, as it does to Nix' own commands. It runs in a sandbox that shows it the checkout and programs, since
 //! the settings of a repository can name programs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,17 +59,7 @@ impl Nix {
         if matches!(checkouts, Checkouts::Below(_)) {
             shown.extend(git_folders(&top));
         }
-        let view = View {
-            read_only: shown,
-            placed: Vec::new(),
-            script: None,
-            writable: Vec::new(),
-            host: true,
-            network: false,
-            tmp: None,
-            environment: environment(path),
-            working_directory: folder.to_owned(),
-        };
+        let view = View { read_only: shown, ..View::of_programs(environment(path), folder.to_owned()) };
         // Both are said, or the repository's settings would say where its files are.
         let (git_dir, top) =
             (top.join(".git").to_string_lossy().into_owned(), top.to_string_lossy().into_owned());

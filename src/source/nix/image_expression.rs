@@ -15,7 +15,7 @@ pub(super) const DEEPEST: usize = 16;
 
 /// A derivation, only ever evaluated, whose variable `images` is a JSON object: `{images, passed}` with an object per
 /// image and the places of the sets that none was looked for in, or one that says why there is none: `{missing, near}`,
-/// or, each with the place in the value, `{needs}`, `{many}`, `{deep}` or `{other}`.
+/// or, each with the place in the value, `{needs}` or `{other}`, or `{beyond}`, the bound that it is beyond.
 ///
 /// As `nix-build` does, it calls functions whose arguments all have defaults, looks for `default.nix` in a folder, and
 /// takes of a list every element, and of a set each derivation and each set with `recurseForDerivations = true`.
@@ -105,7 +105,7 @@ fn of_answer(wanted: &Installable, project: &Path, system: System, flakes: &Flak
           seen = found.seen + builtins.length names;
           next = found: name:
             if found ? failed then found else into found (place ++ [ name ]) (valueOf name);
-        in if seen > most then fail {{ many = true; }} else builtins.foldl' next (found // {{ inherit seen; }}) names;
+        in if seen > most then fail {{ beyond = "values"; }} else builtins.foldl' next (found // {{ inherit seen; }}) names;
       deeper = gather (depth + 1);
       ofSet = found: place: value:
         if isDerivation value || builtins.isAttrs value && value.recurseForDerivations or false == true
@@ -114,7 +114,7 @@ fn of_answer(wanted: &Installable, project: &Path, system: System, flakes: &Flak
         else found;
     in
     if isDerivation value then found // {{ images = found.images ++ [ (describe place value) ]; }}
-    else if depth > {DEEPEST} then fail {{ deep = true; }}
+    else if depth > {DEEPEST} then fail {{ beyond = "depth"; }}
     else if builtins.isFunction value then
       (if needs value == [ ] then deeper found place (value {{ }}) else fail {{ needs = needs value; }})
     else if builtins.isList value then

@@ -94,30 +94,18 @@ pub struct Stream {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    Images {
-        images: Vec<Described>,
-        passed: Vec<Vec<String>>,
-    },
-    Missing {
-        missing: String,
-        near: Vec<String>,
-    },
-    Needs {
-        place: Vec<String>,
-        needs: Vec<String>,
-    },
-    Many {
-        #[serde(rename = "many")]
-        _many: bool,
-    },
-    Deep {
-        #[serde(rename = "deep")]
-        _deep: bool,
-    },
-    Other {
-        place: Vec<String>,
-        other: String,
-    },
+    Images { images: Vec<Described>, passed: Vec<Vec<String>> },
+    Missing { missing: String, near: Vec<String> },
+    Needs { place: Vec<String>, needs: Vec<String> },
+    Beyond { beyond: Bound },
+    Other { place: Vec<String>, other: String },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Bound {
+    Values,
+    Depth,
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,8 +187,10 @@ impl Nix {
                 Err(NixError::NoAttribute { name: wanted.to_string(), near: near(&missing, &names), missing })
             }
             Answer::Needs { place, needs } => Err(NixError::Arguments { name: wanted.below(&place), needs }),
-            Answer::Many { .. } => Err(no_image(format!("it has more than {MOST_VALUES} values"))),
-            Answer::Deep { .. } => {
+            Answer::Beyond { beyond: Bound::Values } => {
+                Err(no_image(format!("it has more than {MOST_VALUES} values")))
+            }
+            Answer::Beyond { beyond: Bound::Depth } => {
                 Err(no_image(format!("sets and lists in it are deeper than {DEEPEST} in each other")))
             }
             Answer::Other { place, other } if place.is_empty() => {
